@@ -1,0 +1,80 @@
+"""Sphinx configuration; needs no network.
+
+Build with `sphinx-build -W -n -b html docs docs/_build/html`.
+"""
+
+from __future__ import annotations
+
+import pathlib
+import shutil
+import sys
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE / "_ext")]
+
+import inventories  # noqa: E402
+
+import tfp_uqseg  # noqa: E402
+
+project = "tfp_uqseg"
+author = "the tfp_uqseg developers"
+project_copyright = f"2026, {author}"
+release = version = tfp_uqseg.__version__
+
+extensions = [
+    "mathml",
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.intersphinx",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+    "sphinxcontrib.bibtex",
+]
+exclude_patterns = ["_build"]
+nitpicky = True
+
+# The notebooks have one home, tutorials/; Sphinx reads only below its own folder.
+for notebook in sorted((HERE.parent / "tutorials").glob("*.ipynb")):
+    shutil.copyfile(notebook, HERE / "tutorials" / notebook.name)
+
+nb_execution_mode = "off"
+myst_enable_extensions = ["colon_fence", "deflist", "dollarmath", "fieldlist"]
+myst_heading_anchors = 3
+default_role = "literal"
+
+autodoc_default_options = {"members": True, "member-order": "bysource"}
+autodoc_inherit_docstrings = False
+autodoc_preserve_defaults = True
+autodoc_typehints_format = "short"
+napoleon_numpy_docstring = False
+napoleon_use_rtype = False
+
+bibtex_bibfiles = ["references.bib"]
+bibtex_reference_style = "author_year"
+
+BASES = {
+    "python": "https://docs.python.org/3/",
+    "numpy": "https://numpy.org/doc/stable/",
+}
+intersphinx_mapping = {
+    name: (
+        base,
+        inventories.compile_inventory(
+            HERE / "inventories" / f"{name}.txt", HERE / "_build" / "inventories"
+        ),
+    )
+    for name, base in BASES.items()
+}
+# These publish no inventory, and their classes go by private module paths.
+nitpick_ignore_regex = [
+    (r"py:.*", rf"{name}\..*")
+    for name in ("tensorflow", "tensorflow_probability", "tf_keras", "keras", "tf")
+]
+
+html_theme = "furo"
+html_title = f"tfp_uqseg {release}"
+html_static_path = ["_static"]
+html_css_files = ["custom.css"]
+html_math_renderer = "mathml"
+html_show_sphinx = False
+html_theme_options = {"navigation_with_keys": True}

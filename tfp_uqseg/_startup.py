@@ -1,0 +1,78 @@
+"""Loads TensorFlow without the lines it writes to standard error on every start.
+
+TensorFlow logs some lines before it reads its own settings, so `TF_CPP_MIN_LOG_LEVEL`
+cannot stop them. They are held back here while it loads; what is more than information
+is passed on. Setting `TF_CPP_MIN_LOG_LEVEL=0` shows everything.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import importlib
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+
+_NO_CUDA_DRIVER = "Could not find cuda drivers"
+
+#: Information lines in both formats TensorFlow uses, the note that precedes the early
+#: ones, and errors that every CUDA build logs whatever the machine.
+_HARMLESS = re.compile(
+    r"I\d{4} |\d{4}-\S+ \S+ I "
+    r"|WARNING: All log messages before absl::InitializeLog"
+    r"|.*Unable to register cu\w+ factory"
+    r"|.*computation_placer.* already registered"
+)
+_CUDA_NOT_STARTED = re.compile(r".*failed call to cuInit")
+
+
+def load_tensorflow() -> None:
+    """Import TensorFlow and TensorFlow Probability, unless that was done before."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+    if "tensorflow" in sys.modules or os.environ["TF_CPP_MIN_LOG_LEVEL"] == "0":
+        return
+    with _holding_back(_HARMLESS) as held:
+        tensorflow = importlib.import_module("tensorflow")
+        importlib.import_module("tensorflow_probability")
+    if any(_NO_CUDA_DRIVER in line for line in held):
+        # Without a driver the first operation logs that CUDA did not start; looking
+        # for devices now has the same effect and starts nothing.
+        with _holding_back(_CUDA_NOT_STARTED):
+            tensorflow.config.list_physical_devices()
+
+
+@contextlib.contextmanager
+def _holding_back(harmless: re.Pattern[str]) -> Iterator[list[str]]:
+    """Keep lines that match `harmless` from standard error; yield what was written.
+
+    The list fills when the block ends. It works on the file descriptor, since the
+    lines come from compiled code.
+    """
+    held: list[str] = []
+    try:
+        saved = os.dup(2)
+        file = tempfile.TemporaryFile()  # noqa: SIM115
+    except OSError:  # no standard error, or nowhere to keep it
+        yield held
+        return
+    reports_crashes = not faulthandler.is_enabled()
+    if reports_crashes:  # a processor TensorFlow cannot run on ends the process here
+        faulthandler.enable(saved)
+    os.dup2(file.fileno(), 2)
+    try:
+        yield held
+    finally:
+        os.dup2(saved, 2)
+        if reports_crashes:
+            faulthandler.disable()
+        file.seek(0)
+        held += file.read().decode(errors="replace").splitlines(keepends=True)
+        file.close()
+        os.write(saved, "".join(ln for ln in held if not harmless.match(ln)).encode())
+        os.close(saved)
+
+
+load_tensorflow()

@@ -1,0 +1,23 @@
+"""Cases from files, made ready for a network, as slices for training."""
+
+from tfp_uqseg.data import (
+    augment,
+    brats,
+    case,
+    nifti,
+    phantom,
+    pipeline,
+    preprocess,
+    splits,
+)
+
+__all__ = [
+    "augment",
+    "brats",
+    "case",
+    "nifti",
+    "phantom",
+    "pipeline",
+    "preprocess",
+    "splits",
+]

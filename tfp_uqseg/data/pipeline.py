@@ -1,0 +1,217 @@
+"""Cases as a `tf.data` stream of slices to learn from, and volumes as slices."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from tfp_uqseg import _checks
+from tfp_uqseg.data import augment as augment_module
+from tfp_uqseg.data import case as case_module
+from tfp_uqseg.data import cohort as cohort_module
+from tfp_uqseg.data import preprocess
+
+gather = cohort_module.gather
+
+# What random numbers are for: the last word of their key.
+_ORDER, _SEEDS, _RATERS = range(3)
+
+
+def slices(
+    cases: Sequence[case_module.Case] | cohort_module.Cohort,
+    *,
+    regions: Sequence[str] | None = None,
+    modalities: Sequence[str] | None = None,
+    preprocessing: preprocess.Preprocessing = preprocess.DEFAULT,
+    label_scheme: str | None = None,
+    batch_size: int = 8,
+    size: tuple[int, int] | None = None,
+    divisor: int = 16,
+    shuffle: bool = False,
+    seed: int = 0,
+    augment: bool = False,
+    raters: str = "label",
+    keep_empty: float = 1.0,
+    cache: bool = True,
+    drop_remainder: bool = False,
+    repeat: bool = False,
+    initial_epoch: int = 0,
+) -> tf.data.Dataset:
+    """Stream the axial slices of all cases, each a pair of image and mask.
+
+    Slices without brain are left out. Whatever is random (order, augmentation, raters,
+    the tumour-free slices kept) is new in every epoch and depends on `seed` and the
+    number of the epoch alone: a stream opened with `initial_epoch=5` gives what the
+    sixth pass of another gives. Each new iteration over the data set is an epoch.
+
+    Args:
+        cases: Cases with labels, or a cohort that `gather` read with the arguments it
+            shares with this function; they then have no effect here.
+        regions: K region names; all of the label scheme by default.
+        modalities: C channels; all of the cases by default.
+        preprocessing: Choices of `preprocess.prepare`.
+        label_scheme: What the label ids mean, where the cases do not tell.
+        batch_size: B slices in a batch.
+        size: (H, W) of every slice, zero padded at the bottom and right; the largest
+            box of the cases by default.
+        divisor: H and W are multiples of this.
+        shuffle: Whether each epoch has a new order.
+        seed: Whole number, at least 0.
+        augment: Whether to flip and turn slices (`augment.flips_and_turns`).
+        raters: "label": the labels. "random": one rater drawn for each slice in each
+            epoch. "mean": the share of raters that mark the voxel.
+        keep_empty: Share of the slices without tumour in an epoch, 0..1.
+        cache: Whether to keep images in memory; see `gather`.
+        drop_remainder: Whether to leave out a last batch that is not full.
+        repeat: Whether to go on with the next epoch without end.
+        initial_epoch: Number of the first epoch.
+
+    Returns:
+        Data set of (image, mask): (B, H, W, C) and (B, H, W, K) float32.
+
+    Raises:
+        DataError: When a case cannot be used.
+        ValueError: When an argument is out of range.
+    """
+    batch_size = _checks.positive_integer("batch_size", batch_size)
+    seed = _whole("seed", seed)
+    initial_epoch = _whole("initial_epoch", initial_epoch)
+    cohort = _as_cohort(
+        cases,
+        regions=regions,
+        modalities=modalities,
+        preprocessing=preprocessing,
+        label_scheme=label_scheme,
+        size=size,
+        divisor=divisor,
+        raters=raters,
+        cache=cache,
+    )
+    count = cohort.num_examples(keep_empty)
+    if count == 0:
+        raise ValueError(
+            f"`keep_empty` must leave some slices; got {keep_empty!r}, and no slice of "
+            "the cases has tumour."
+        )
+
+    def one_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
+        def examples(number):
+            return _examples(cohort, int(number), seed, shuffle, keep_empty)
+
+        stream = tf.data.Dataset.from_generator(
+            examples, args=(epoch,), output_signature=_signature(cohort)
+        )
+        stream = stream.map(
+            lambda image, mask, key: _example(image, mask, key, augment),
+            num_parallel_calls=2,
+            deterministic=True,
+        )
+        return stream.batch(batch_size, drop_remainder=drop_remainder)
+
+    stream = _epochs(initial_epoch, repeat).flat_map(one_epoch)
+    if not repeat:
+        steps = count // batch_size if drop_remainder else -(-count // batch_size)
+        stream = stream.apply(tf.data.experimental.assert_cardinality(steps))
+    return stream.prefetch(4)
+
+
+def count_slices(
+    cases: Sequence[case_module.Case] | cohort_module.Cohort,
+    *,
+    keep_empty: float = 1.0,
+    **settings,
+) -> int:
+    """Number of training slices in an epoch.
+
+    Args:
+        cases: Cases (each is read), or a cohort that `gather` read.
+        keep_empty: As in `slices`.
+        **settings: Those of `gather`.
+
+    Returns:
+        The number, N of the evidence lower bound.
+    """
+    return _as_cohort(cases, **settings).num_examples(keep_empty)
+
+
+def volume_slices(prepared: preprocess.Prepared) -> np.ndarray:
+    """(z, x, y, C) float32: the axial slices of a prepared study, as images."""
+    return np.ascontiguousarray(np.moveaxis(prepared.image, 2, 0), np.float32)
+
+
+def stack_slices(array: np.ndarray) -> np.ndarray:
+    """(x, y, z, ...) from (z, x, y, ...): the inverse of `volume_slices`."""
+    return np.moveaxis(array, 0, 2)
+
+
+def _as_cohort(cases, **settings) -> cohort_module.Cohort:
+    if not isinstance(cases, cohort_module.Cohort):
+        return gather(cases, **settings)
+    for name in ("regions", "modalities", "size"):
+        asked, has = settings.get(name), getattr(cases, name)
+        if asked is not None and tuple(asked) != has:
+            raise ValueError(
+                f"`{name}` must be left out or be that of the cohort, {has}; got "
+                f"{asked}. Give it to `gather` instead."
+            )
+    return cases
+
+
+def _whole(name: str, value: int) -> int:
+    if isinstance(value, bool) or not hasattr(value, "__index__") or value < 0:
+        raise ValueError(f"`{name}` must be a whole number, 0 or more; got {value!r}.")
+    return value.__index__()
+
+
+def _epochs(initial_epoch: int, repeat: bool) -> tf.data.Dataset:
+    """Numbers of epochs: all that follow, or the next one at each iteration."""
+    if repeat:
+        return tf.data.Dataset.counter(start=initial_epoch)
+    numbers = itertools.count(initial_epoch)
+
+    def following():
+        yield next(numbers)
+
+    return tf.data.Dataset.from_generator(
+        following, output_signature=tf.TensorSpec((), tf.int64)
+    )
+
+
+def _examples(
+    cohort: cohort_module.Cohort,
+    epoch: int,
+    seed: int,
+    shuffle: bool,
+    keep_empty: float,
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    order = np.random.default_rng((seed, epoch if shuffle else 0, _ORDER))
+    index = np.sort(np.concatenate(cohort.kept(keep_empty, order)))
+    if shuffle:
+        order.shuffle(index)
+    # Keyed by slice, not by place in the order.
+    keys = np.random.default_rng((seed, epoch, _SEEDS)).integers(
+        2**31, size=(cohort.num_slices, 2), dtype=np.int32
+    )
+    rater = np.random.default_rng((seed, epoch, _RATERS)).random(cohort.num_slices)
+    for number in index:
+        image, mask = cohort.example(number, rater[number])
+        yield image, mask, keys[number]
+
+
+def _signature(cohort: cohort_module.Cohort) -> tuple[tf.TensorSpec, ...]:
+    mask_type = tf.float32 if cohort.raters == "mean" else tf.uint8
+    return (
+        tf.TensorSpec((*cohort.size, len(cohort.modalities)), tf.float16),
+        tf.TensorSpec((*cohort.size, len(cohort.regions)), mask_type),
+        tf.TensorSpec((2,), tf.int32),
+    )
+
+
+def _example(image, mask, key, augment: bool):
+    image, mask = tf.cast(image, tf.float32), tf.cast(mask, tf.float32)
+    if augment:
+        image, mask = augment_module.flips_and_turns(image, mask, key)
+    return image, mask

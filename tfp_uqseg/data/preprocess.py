@@ -1,0 +1,246 @@
+"""Studies made ready for a network: cropped, rescaled, and back again exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from tfp_uqseg import _checks, labels
+from tfp_uqseg.data import case as case_module
+
+_TOP_PERCENTILE = 99.9
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """Choices of `prepare`.
+
+    Attributes:
+        intensity: "zscore": (v - mean) / stddev per modality over its own voxels above
+            background, clipped. "rescale": the paper's 8-bit range times 1/255: lowest
+            value to 0, 99.9th percentile to 255 (clipped there), over 255. Grey levels
+            are not rounded to 256 steps, so that the way back is exact.
+        crop: Whether to cut the study to the box around the brain.
+        clip: Largest absolute z-score.
+    """
+
+    intensity: str = "zscore"
+    crop: bool = True
+    clip: float = 5.0
+
+    def __post_init__(self):
+        """Check the choices.
+
+        Raises:
+            ValueError: When one is not allowed.
+        """
+        _checks.one_of("intensity", self.intensity, ("zscore", "rescale"))
+        if not isinstance(self.crop, (bool, np.bool_)):
+            raise ValueError(f"`crop` must be True or False; got {self.crop!r}.")
+        if not 0 < float(self.clip) < float("inf"):
+            raise ValueError(f"`clip` must be finite and above 0; got {self.clip!r}.")
+
+
+#: The choices of `prepare` unless others are made.
+DEFAULT = Preprocessing()
+
+
+@dataclass(frozen=True, eq=False)
+class Intensity:
+    """How one modality was scaled, and what clipping took away.
+
+    Attributes:
+        offset: Value that became 0.
+        scale: Difference that became 1.
+        clipped_at: Flat positions (order F) of clipped voxels in the box.
+        clipped_values: Their values before.
+    """
+
+    offset: float
+    scale: float
+    clipped_at: np.ndarray
+    clipped_values: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A study ready for a network, and what is needed to undo it.
+
+    Attributes:
+        case_id: Id of the case.
+        image: (x, y, z, C) float32, background 0.
+        mask: (x, y, z, K) uint8, or None without labels.
+        brain: (x, y, z) bool: some modality is not 0.
+        box: Three slices of the full grid: where (x, y, z) was cut out.
+        shape: (X, Y, Z) of the full grid.
+        modalities: C names.
+        regions: K names, or None without labels.
+        label_scheme: Name of the scheme the labels were read by, or None.
+        intensities: One per modality.
+        foreground: (x, y, z, C) bool: voxels that were not 0.
+        labels: (x, y, z) int16 ids, or None.
+    """
+
+    case_id: str
+    image: np.ndarray
+    mask: np.ndarray | None
+    brain: np.ndarray
+    box: tuple[slice, slice, slice]
+    shape: tuple[int, int, int]
+    modalities: tuple[str, ...]
+    regions: tuple[str, ...] | None
+    label_scheme: str | None
+    intensities: tuple[Intensity, ...] = field(repr=False)
+    foreground: np.ndarray = field(repr=False)
+    labels: np.ndarray | None = field(default=None, repr=False)
+
+
+def prepare(
+    study: case_module.Study,
+    *,
+    preprocessing: Preprocessing = DEFAULT,
+    regions: Sequence[str] | None = None,
+    label_scheme: str | None = None,
+) -> Prepared:
+    """Cut a study to the brain, scale its intensities, split its labels into regions.
+
+    Neither box nor scaling looks at the labels, so that a study to be predicted is
+    prepared as one to learn from. Labels outside the brain stay, inside the box.
+
+    Args:
+        study: As `Case.load` returns it.
+        preprocessing: Choices.
+        regions: K regions of the mask; all of the label scheme by default.
+        label_scheme: Overrules what the study knows.
+
+    Returns:
+        The prepared study.
+
+    Raises:
+        DataError: When a modality has no contrast, or the label scheme is not clear.
+    """
+    mask = names = scheme = None
+    box = _box(study.image) if preprocessing.crop else (slice(None),) * 3
+    box = tuple(slice(*s.indices(n)[:2]) for s, n in zip(box, study.image.shape))
+    ids = None if study.labels is None else study.labels[box]
+    if study.labels is not None:
+        scheme = study.resolve_scheme(regions, label_scheme)
+        names = tuple(regions or scheme.regions)
+        mask = labels.region_masks(ids, scheme, names)
+    raw = study.image[box]
+    foreground = np.empty(raw.shape, bool, order="F")
+    np.not_equal(raw, 0, out=foreground)
+    image = np.empty(raw.shape, np.float32, order="F")
+    intensities = tuple(
+        _scale(raw[..., c], foreground[..., c], image[..., c], preprocessing, study, c)
+        for c in range(raw.shape[-1])
+    )
+    return Prepared(
+        case_id=study.case_id,
+        image=image,
+        mask=mask,
+        brain=_any_channel(foreground),
+        box=box,
+        shape=study.image.shape[:3],
+        modalities=study.modalities,
+        regions=names,
+        label_scheme=None if scheme is None else scheme.name,
+        intensities=intensities,
+        foreground=foreground,
+        labels=ids,
+    )
+
+
+def restore(array: np.ndarray, prepared: Prepared, fill: float = 0) -> np.ndarray:
+    """Put an array of the box back into the study's full grid.
+
+    Args:
+        array: (x, y, z, ...) of the prepared study.
+        prepared: What `prepare` returned.
+        fill: Value outside the box.
+
+    Returns:
+        (X, Y, Z, ...) of the same type.
+
+    Raises:
+        ValueError: When the array does not have the shape of the box.
+    """
+    array = np.asarray(array)
+    if array.shape[:3] != prepared.brain.shape:
+        raise ValueError(
+            f"`array` must have the shape {prepared.brain.shape} of the prepared study "
+            f"first; got {array.shape}."
+        )
+    shape = (*prepared.shape, *array.shape[3:])
+    full = np.full(shape, fill, array.dtype, order="F")
+    full[prepared.box] = array
+    return full
+
+
+def undo_intensity(prepared: Prepared) -> np.ndarray:
+    """The image of a prepared study in the intensities of its files.
+
+    Returns:
+        (x, y, z, C) float32: equal to the files' values within float32 rounding (whole
+        numbers below 2^20 come back exactly once rounded), clipped ones included.
+    """
+    out = np.empty_like(prepared.image, order="F")
+    for channel, kept in enumerate(prepared.intensities):
+        values = prepared.image[..., channel] * np.float32(kept.scale)
+        values += np.float32(kept.offset)
+        values *= prepared.foreground[..., channel]
+        flat = values.reshape(-1, order="F")
+        flat[kept.clipped_at] = kept.clipped_values
+        out[..., channel] = flat.reshape(values.shape, order="F")
+    return out
+
+
+def _any_channel(foreground: np.ndarray) -> np.ndarray:
+    brain = foreground[..., 0].copy(order="F")
+    for channel in range(1, foreground.shape[-1]):
+        brain |= foreground[..., channel]
+    return brain
+
+
+def _box(image: np.ndarray) -> tuple[slice, ...]:
+    """Smallest box around every voxel where some modality is not 0."""
+    ends = []
+    for channel in range(image.shape[-1]):
+        # Twice the range of |v| along one axis at a time is all the box needs.
+        inside = image[..., channel] != 0
+        flat = inside.any(axis=2)
+        ends.append((flat.any(axis=1), flat.any(axis=0), inside.any(axis=(0, 1))))
+    box = []
+    for axis in range(3):
+        occupied = np.logical_or.reduce([end[axis] for end in ends])
+        where = np.flatnonzero(occupied)
+        box.append(slice(int(where[0]), int(where[-1]) + 1))
+    return tuple(box)
+
+
+def _scale(raw, foreground, out, preprocessing, study, channel) -> Intensity:
+    """Write the scaled modality to `out`; return how to undo it."""
+    values = raw[foreground]
+    if values.size == 0 or values.min() == values.max():
+        raise _checks.DataError(
+            f"Case {study.case_id}, modality {study.modalities[channel]!r}: must have "
+            f"contrast; its {values.size} voxels above background all have one value. "
+            "Leave the case or the modality out."
+        )
+    if preprocessing.intensity == "zscore":
+        offset, scale = values.mean(dtype=np.float64), values.std(dtype=np.float64)
+        low, high = -preprocessing.clip, preprocessing.clip
+    else:
+        offset = min(0.0, float(values.min()))
+        scale = float(np.percentile(values, _TOP_PERCENTILE)) - offset
+        scale = scale or float(values.max()) - offset
+        low, high = 0.0, 1.0
+    np.subtract(raw, np.float32(offset), out=out)
+    out /= np.float32(scale)
+    out *= foreground
+    flat_out, flat_raw = out.reshape(-1, order="F"), raw.ravel(order="F")
+    clipped_at = np.flatnonzero((flat_out < low) | (flat_out > high)).astype(np.int32)
+    np.clip(out, low, high, out=out)
+    return Intensity(float(offset), float(scale), clipped_at, flat_raw[clipped_at])

@@ -1,0 +1,159 @@
+"""How far probabilities can be trusted: NLL, Brier score, calibration error."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from tfp_uqseg import _checks
+
+#: Probabilities are kept this far from 0 and 1 in a logarithm: float32 sigmoids
+#: reach both, and one voxel would otherwise make the NLL infinite.
+SMALLEST_PROBABILITY = 1e-7
+
+
+@dataclasses.dataclass(frozen=True)
+class Reliability:
+    """Bins of a reliability diagram; nan where a bin is empty.
+
+    Attributes:
+      edges: Bin edges over 0..1, shape (bins + 1,).
+      mean_probability: Mean predicted probability of each bin, shape (bins,).
+      frequency: Share of each bin's voxels that belong to the region, shape (bins,).
+      count: Voxels of each bin, shape (bins,).
+    """
+
+    edges: np.ndarray
+    mean_probability: np.ndarray
+    frequency: np.ndarray
+    count: np.ndarray
+
+
+def nll(mask, probabilities, brain=None) -> float:
+    """Mean negative log-likelihood of the voxels, in nats.
+
+    `mean(-y log p - (1 - y) log(1 - p))`, with p kept 1e-7 away from 0 and 1.
+
+    Args:
+      mask: Reference mask of any shape, holding 0 and 1.
+      probabilities: Probabilities 0..1 of the same shape.
+      brain: Mask of the voxels to score, same shape; None for all.
+
+    Returns:
+      A float in nats per voxel: 0 is perfect, log 2 is a coin's.
+
+    Raises:
+      ValueError: If shapes differ, `brain` is empty, or a value is out of range.
+
+    >>> round(nll([1, 0], [0.5, 0.5]), 4)
+    0.6931
+    """
+    mask, probabilities = _selected(mask, probabilities, brain)
+    likelihood = np.where(mask, probabilities, 1.0 - probabilities)
+    return float(-np.log(np.clip(likelihood, SMALLEST_PROBABILITY, 1.0)).mean())
+
+
+def brier(mask, probabilities, brain=None) -> float:
+    """Mean squared error of the probabilities.
+
+    `mean((p - y)^2)`.
+
+    Args:
+      mask: Reference mask of any shape, holding 0 and 1.
+      probabilities: Probabilities 0..1 of the same shape.
+      brain: Mask of the voxels to score, same shape; None for all.
+
+    Returns:
+      A float: 0 is perfect, 0.25 is a coin's, 1 is always wrong.
+
+    Raises:
+      ValueError: If shapes differ, `brain` is empty, or a value is out of range.
+
+    >>> brier([1, 0], [0.5, 0.0])
+    0.125
+    """
+    mask, probabilities = _selected(mask, probabilities, brain)
+    return float(np.square(probabilities - mask).mean())
+
+
+def ece(mask, probabilities, brain=None, *, num_bins: int = 15) -> float:
+    """Expected calibration error of the region's probability.
+
+    `sum_b (n_b / n) |mean p in b - share of the region in b|` over bins of equal
+    width. Most brain voxels are far from any tumour and sure of it, so the number is
+    small: compare methods by it, do not read it alone.
+
+    Args:
+      mask: Reference mask of any shape, holding 0 and 1.
+      probabilities: Probabilities 0..1 of the same shape.
+      brain: Mask of the voxels to score, same shape; None for all.
+      num_bins: Number of bins over 0..1.
+
+    Returns:
+      A float: 0 is calibrated, 1 is sure and always wrong.
+
+    Raises:
+      ValueError: If shapes differ, `brain` is empty, or a value is out of range.
+
+    >>> ece([1, 0, 0, 0], [0.5, 0.5, 0.0, 0.0])
+    0.0
+    >>> ece([1, 1], [0.75, 0.75])
+    0.25
+    """
+    bins = reliability(mask, probabilities, brain, num_bins=num_bins)
+    filled = bins.count > 0
+    gaps = np.abs(bins.mean_probability[filled] - bins.frequency[filled])
+    return float(np.sum(gaps * bins.count[filled]) / bins.count.sum())
+
+
+def reliability(mask, probabilities, brain=None, *, num_bins: int = 15) -> Reliability:
+    """Predicted probability against observed frequency, in bins of equal width.
+
+    Args:
+      mask: Reference mask of any shape, holding 0 and 1.
+      probabilities: Probabilities 0..1 of the same shape.
+      brain: Mask of the voxels to score, same shape; None for all.
+      num_bins: Number of bins over 0..1; a bin holds its lower edge, the last both.
+
+    Returns:
+      A `Reliability`; its counts add up to the scored voxels.
+
+    Raises:
+      ValueError: If shapes differ, `brain` is empty, or a value is out of range.
+
+    >>> reliability([1, 0, 0], [0.9, 0.9, 0.1], num_bins=2).frequency
+    array([0. , 0.5])
+    """
+    num_bins = _checks.positive_integer("num_bins", num_bins)
+    mask, probabilities = _selected(mask, probabilities, brain)
+    index = np.minimum((probabilities * num_bins).astype(np.intp), num_bins - 1)
+    count = np.bincount(index, minlength=num_bins)
+    divisor = np.where(count > 0, count, np.nan)
+    return Reliability(
+        edges=np.linspace(0.0, 1.0, num_bins + 1),
+        mean_probability=np.bincount(index, probabilities, num_bins) / divisor,
+        frequency=np.bincount(index, mask, num_bins) / divisor,
+        count=count,
+    )
+
+
+def _selected(mask, probabilities, brain):
+    mask = _checks.binary_mask("mask", mask)
+    probabilities = np.asarray(probabilities)
+    _checks.same_shape("probabilities", probabilities, "mask", mask)
+    if brain is not None:
+        brain = _checks.binary_mask("brain", brain)
+        _checks.same_shape("brain", brain, "mask", mask)
+        mask, probabilities = mask[brain], probabilities[brain]
+    if mask.size == 0:
+        raise ValueError(
+            "`brain` must hold at least one voxel; there is none to score."
+        )
+    probabilities = probabilities.astype(np.float64)
+    if not (probabilities.min() >= 0.0 and probabilities.max() <= 1.0):
+        raise ValueError(
+            "`probabilities` must lie in 0..1; got values from "
+            f"{probabilities.min()} to {probabilities.max()}."
+        )
+    return mask, probabilities

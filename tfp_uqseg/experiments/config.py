@@ -1,0 +1,223 @@
+"""The settings of a training run, as plain values that JSON keeps."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import pathlib
+
+from tfp_uqseg import _checks, _files
+
+METHODS = ("latent", "flipout", "deterministic")
+BACKBONES = ("unet",)
+LOSSES = ("dice_cross_entropy", "cross_entropy")
+PRECISIONS = ("auto", "float32", "bfloat16")
+RATERS = ("label", "random", "mean")
+INTENSITIES = ("zscore", "rescale")
+KEEPS = ("last", "best")
+
+DEFAULT_EPOCHS = 30
+#: With only a time budget the number of epochs is open; this bounds it.
+MOST_EPOCHS = 100_000
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """Every choice that a training run makes.
+
+    Attributes:
+        method: ``"latent"`` (the paper's network), ``"flipout"`` (every convolution
+            Bayesian) or ``"deterministic"``.
+        backbone: ``"unet"``.
+        regions: Names of the regions to learn, ``("WT", "TC", "ET")`` or
+            ``("tumour",)``; None takes what the label scheme offers.
+        modalities: Names of the input modalities in the order of the channels; None
+            takes what all cases share.
+        label_scheme: Meaning of the label ids; None lets the reader decide.
+        base_filters: Filters of the first convolution; doubled at every level.
+        epochs: Most passes over the training slices; None leaves them to
+            `max_minutes`, or takes 30 without it.
+        max_minutes: Longest training time in minutes, over all parts of a resumed
+            run; None for no limit.
+        batch_size: Slices per optimisation step.
+        learning_rate: Peak of the schedule.
+        warm_up: Fraction of the run in which the learning rate rises.
+        kl_annealing: Fraction of the run in which the weight of the KL terms rises
+            from 0 to 1.
+        loss: ``"dice_cross_entropy"`` (Eq. 18) or ``"cross_entropy"`` (exact ELBO).
+        beta: Weight of the bound on the latent KL.
+        precision: ``"auto"``, ``"float32"`` or ``"bfloat16"``.
+        seed: Of split, initial weights, shuffling, augmentation and noise.
+        raters: Mask to learn from: ``"label"``, ``"random"`` (one rater drawn per
+            example and epoch) or ``"mean"``.
+        intensity: ``"zscore"`` or the paper's ``"rescale"``.
+        clip: Largest absolute z-score.
+        augment: Whether to flip and turn the training slices.
+        keep: Weights to keep: of the ``"last"`` epoch, or of the one with the
+            ``"best"`` validation Dice once the KL has its full weight.
+        size: Height and width of the training slices in voxels, filled in by `train`.
+    """
+
+    method: str = "latent"
+    backbone: str = "unet"
+    regions: tuple[str, ...] | None = None
+    modalities: tuple[str, ...] | None = None
+    label_scheme: str | None = None
+    base_filters: int = 16
+    epochs: int | None = None
+    max_minutes: float | None = None
+    batch_size: int = 8
+    learning_rate: float = 1e-3
+    warm_up: float = 0.03
+    kl_annealing: float = 0.3
+    loss: str = "dice_cross_entropy"
+    beta: float = 1.0
+    precision: str = "auto"
+    seed: int = 0
+    raters: str = "label"
+    intensity: str = "zscore"
+    clip: float = 5.0
+    augment: bool = True
+    keep: str = "last"
+    size: tuple[int, int] | None = None
+
+    def __post_init__(self):
+        """Check every value and turn lists into tuples.
+
+        Raises:
+            ValueError: If a value is not allowed; the message names it.
+        """
+        for name, allowed in _ALLOWED.items():
+            _checks.one_of(name, getattr(self, name), allowed)
+        for name in ("base_filters", "batch_size"):
+            _checks.positive_integer(name, getattr(self, name))
+        for name in ("regions", "modalities"):
+            self._set(name, _names(name, getattr(self, name)))
+        for name in ("beta", "clip"):
+            _checks.non_negative(name, getattr(self, name))
+        for name in ("warm_up", "kl_annealing"):
+            _fraction(name, getattr(self, name))
+        _above_zero("learning_rate", self.learning_rate)
+        if self.epochs is not None:
+            _checks.positive_integer("epochs", self.epochs)
+        if self.max_minutes is not None:
+            _above_zero("max_minutes", self.max_minutes)
+        _seed(self.seed)
+        _size(self)
+
+    def _set(self, name: str, value: object) -> None:
+        object.__setattr__(self, name, value)
+
+    @property
+    def most_epochs(self) -> int:
+        """Epochs after which training ends, whatever the time."""
+        if self.epochs is not None:
+            return self.epochs
+        return DEFAULT_EPOCHS if self.max_minutes is None else MOST_EPOCHS
+
+    def to_json(self) -> dict:
+        """Return the settings as plain values."""
+        return json.loads(json.dumps(dataclasses.asdict(self)))
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write the settings to a JSON file, whole or not at all."""
+        _files.write_json(path, self.to_json())
+
+
+def from_json(values: dict, *, source: str = "the settings") -> TrainConfig:
+    """Return the settings that plain `values` describe.
+
+    Args:
+        values: As `TrainConfig.to_json` returned them; absent ones take their default.
+        source: What to call them in an error.
+
+    Raises:
+        ValueError: If `values` is no dict, has a name that is no setting, or a value
+            that is not allowed.
+    """
+    if not isinstance(values, dict):
+        raise ValueError(
+            f"{source} must be a JSON object; got {type(values).__name__}."
+        )
+    known = {field.name for field in dataclasses.fields(TrainConfig)}
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise ValueError(
+            f"{source} has unknown settings {unknown}; known are {sorted(known)}. "
+            "It may come from another version of tfp_uqseg."
+        )
+    try:
+        return TrainConfig(**values)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{source}: {error}") from error
+
+
+def load(path: str | os.PathLike) -> TrainConfig:
+    """Read the settings that `TrainConfig.save` wrote.
+
+    Raises:
+        ValueError: If the file is no JSON or holds other settings.
+        FileNotFoundError: If there is no such file.
+    """
+    path = pathlib.Path(path)
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} must hold JSON: {error}.") from error
+    return from_json(values, source=str(path))
+
+
+_ALLOWED = {
+    "method": METHODS,
+    "backbone": BACKBONES,
+    "loss": LOSSES,
+    "precision": PRECISIONS,
+    "raters": RATERS,
+    "intensity": INTENSITIES,
+    "augment": (True, False),
+    "keep": KEEPS,
+}
+
+
+def _names(name: str, value: object) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    if isinstance(value, str):
+        raise ValueError(f"`{name}` must be a list of names; got the string {value!r}.")
+    value = tuple(value)
+    if not value or not all(isinstance(item, str) and item for item in value):
+        raise ValueError(f"`{name}` must be a list of names; got {list(value)!r}.")
+    if len(set(value)) < len(value):
+        raise ValueError(f"`{name}` names something twice: {list(value)!r}.")
+    return value
+
+
+def _above_zero(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError(f"`{name}` must be a number above 0; got {value!r}.")
+    if not (math.isfinite(value) and value > 0):
+        raise ValueError(f"`{name}` must be finite and above 0; got {value!r}.")
+
+
+def _fraction(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError(f"`{name}` must be a number from 0 to 1; got {value!r}.")
+    if not 0.0 <= value <= 1.0:
+        raise ValueError(f"`{name}` must be from 0 to 1; got {value!r}.")
+
+
+def _seed(value: object) -> None:
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if not whole or not 0 <= value < 2**31:
+        raise ValueError(f"`seed` must be a whole number from 0 to 2^31 - 1; got {value!r}.")
+
+
+def _size(config: TrainConfig) -> None:
+    if config.size is None:
+        return
+    size = tuple(config.size)
+    if len(size) != 2:
+        raise ValueError(f"`size` must be (height, width); got {config.size!r}.")
+    config._set("size", tuple(_checks.positive_integer("size", s) for s in size))

@@ -1,0 +1,383 @@
+"""Maps on disk against the reference: a row per patient and region, and their means."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import pathlib
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+
+from tfp_uqseg import _checks, _files, labels, serving
+from tfp_uqseg.data import case as case_module
+from tfp_uqseg.evaluation import calibration, intervals, overlap, truth
+from tfp_uqseg.experiments import predicted, tables
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """What `evaluate` found.
+
+    Attributes:
+        records: A dict per patient and region, with the names of `tables.COLUMNS`;
+            None where there is no value.
+        other_records: Likewise for the maps that were compared; empty without any.
+        summary: Means with intervals, differences and notes, as in `summary.json`.
+    """
+
+    records: tuple[dict, ...]
+    other_records: tuple[dict, ...]
+    summary: dict
+
+
+def evaluate(
+    maps: str | os.PathLike,
+    cases: Iterable[case_module.Case],
+    out: str | os.PathLike | None = None,
+    *,
+    against: str | os.PathLike | None = None,
+    regions: Sequence[str] | None = None,
+    label_scheme: str | None = None,
+    skip_missing: bool = False,
+    level: float = 0.95,
+    seed: int = 0,
+    progress: Callable[[int, int], object] | None = None,
+) -> Evaluation:
+    """Score the maps of `serving.predict_case` patient by patient.
+
+    Overlap and volumes come from the label map; NLL, Brier score, calibration error
+    and mean uncertainties from the voxels where any modality is not zero. A case
+    without labels keeps its volumes and uncertainties, its scores stay empty. A
+    phantom's known probability is scored where a case has it.
+
+    Writes ``patients.csv``, ``summary.json`` and ``summary.md`` to `out`, each whole
+    or not at all, and ``patients_against.csv`` with `against`.
+
+    Args:
+        maps: The folder that was given to `serving.predict_case`.
+        cases: The studies that were predicted.
+        out: Folder of the tables; None writes nothing.
+        against: Maps of another method for the same cases. Differences are `maps`
+            minus `against`, over the patients that both have a value for.
+        regions: Regions to score; None for all that were predicted.
+        label_scheme: Meaning of the references' label ids; None for the cases' own.
+        skip_missing: Leave out cases that `maps` or `against` has no folder for,
+            and name them in the notes, instead of raising an error.
+        level: Coverage of the intervals over patients.
+        seed: Seed of the bootstrap.
+        progress: Called with (cases done, cases in all).
+
+    Returns:
+        An `Evaluation`.
+
+    Raises:
+        DataError: If a case was not predicted, or a file is missing, damaged or on
+            another grid than the study.
+        ValueError: If an argument does not fit.
+    """
+    folders = [predicted.check_folder("maps", maps)]
+    if against is not None:
+        folders.append(predicted.check_folder("against", against))
+    intervals.check_level(level)
+    _check_out(out)
+    cases, left_out = _choose(folders, list(cases), skip_missing)
+    records: list[list[dict]] = [[] for _ in folders]
+    for done, case in enumerate(cases, start=1):
+        study = case.load()
+        brain = np.any(study.image != 0, axis=-1)
+        for rows, folder in zip(records, folders, strict=True):
+            prediction = predicted.open_case(folder, case, study.grid)
+            rows += _score_case(case, study, brain, prediction, regions, label_scheme)
+        if progress is not None:
+            progress(done, len(cases))
+    records.append([])
+    evaluation = Evaluation(
+        records=tuple(records[0]),
+        other_records=tuple(records[1]),
+        summary=_summarise(records[0], records[1], folders, left_out, level, seed),
+    )
+    if out is not None:
+        _write(pathlib.Path(out), evaluation)
+    return evaluation
+
+
+def format_table(evaluation: Evaluation) -> str:
+    """Tables for a terminal: patients, means, differences, and the notes.
+
+    Args:
+        evaluation: What `evaluate` returned.
+
+    Returns:
+        Text of several lines.
+    """
+    notes = "\n".join(evaluation.summary["notes"])
+    return "\n\n".join([*_sections(evaluation, tables.plain), notes])
+
+
+def _choose(folders, cases, skip_missing: bool):
+    """Return the cases to score and the ids of those left out."""
+    if not cases:
+        raise ValueError("`cases` must hold at least one case; it is empty.")
+    if not skip_missing:
+        return cases, []
+    missing = {id for folder in folders for id in predicted.without_maps(folder, cases)}
+    kept = [case for case in cases if case.id not in missing]
+    if not kept:
+        where = " and ".join(str(folder) for folder in folders)
+        shown = ", ".join(case.id for case in cases[:3])
+        raise _checks.DataError(
+            f"`maps` must hold predictions of the cases; {where} has none of the "
+            f"{len(cases)} ({shown}{', ...' if len(cases) > 3 else ''}). Predict them "
+            "first, or pass the folder of the cases that were predicted."
+        )
+    return kept, [case.id for case in cases if case.id in missing]
+
+
+def _score_case(case, study, brain, prediction, regions, label_scheme) -> list[dict]:
+    """Return the records of one case, one per region."""
+    regions = _regions(regions, prediction)
+    reference = None
+    if study.labels is not None:
+        reference = study.masks(regions, label_scheme).astype(bool)
+    records = []
+    for k, region in enumerate(regions):
+        record = dict.fromkeys(tables.COLUMNS)
+        record.update(case=case.id, region=region, method=prediction.method)
+        predicted_mask = prediction.masks[..., prediction.regions.index(region)]
+        mask = None if reference is None else reference[..., k]
+        record.update(_volumes(study.grid, mask, predicted_mask, prediction, region))
+        if mask is not None:
+            record.update(_overlaps(mask, predicted_mask, brain))
+        maps = {
+            name: prediction.read(name, region)[brain].astype(np.float64)
+            for name in serving.MAPS
+        }
+        record.update(
+            {name: float(maps[name].mean()) for name in serving.UNCERTAINTIES}
+        )
+        if mask is not None:
+            record.update(_probability_scores(mask[brain], maps["mean_probabilities"]))
+        true_probability = _true_probability(case, region)
+        if true_probability is not None:
+            record.update(_against_truth(true_probability[brain], maps))
+        records.append(record)
+    return records
+
+
+def _regions(regions, prediction) -> tuple[str, ...]:
+    if regions is None:
+        return prediction.regions
+    for region in regions:
+        if region not in prediction.regions:
+            raise ValueError(
+                f"`regions` must be among {list(prediction.regions)}, which were "
+                f"predicted for case {prediction.case_id} in {prediction.folder}; got "
+                f"{region!r}."
+            )
+    return tuple(regions)
+
+
+def _overlaps(mask, predicted_mask, brain) -> dict:
+    per_image = overlap.per_image(mask, predicted_mask, brain=brain)
+    return {
+        "dice": overlap.dice(mask, predicted_mask),
+        "iou": overlap.iou(mask, predicted_mask),
+        "both_empty": overlap.both_empty(mask, predicted_mask),
+        "image_dice": per_image.dice,
+        "image_iou": per_image.iou,
+        "images": per_image.images,
+        "images_both_empty": per_image.both_empty,
+    }
+
+
+def _volumes(grid, mask, predicted_mask, prediction, region: str) -> dict:
+    voxel = grid.voxel_volume_ml
+    values = prediction.summary["regions"][region]
+    low, high = _pair(values.get("volume_interval_ml"))
+    true = None if mask is None else float(np.count_nonzero(mask) * voxel)
+    covered = None
+    if true is not None and low is not None:
+        # The summary's numbers are rounded sums of voxels: allow half a voxel.
+        covered = low - 0.5 * voxel <= true <= high + 0.5 * voxel
+    return {
+        "volume_truth_ml": true,
+        "volume_predicted_ml": float(np.count_nonzero(predicted_mask) * voxel),
+        "volume_median_ml": _number(values.get("volume_median_ml")),
+        "volume_low_ml": low,
+        "volume_high_ml": high,
+        "volume_interval_level": (
+            None if low is None else _number(values.get("interval_level"))
+        ),
+        "volume_covered": covered,
+    }
+
+
+def _probability_scores(mask, probabilities) -> dict:
+    return {
+        "nll": calibration.nll(mask, probabilities),
+        "brier": calibration.brier(mask, probabilities),
+        "ece": calibration.ece(mask, probabilities),
+    }
+
+
+def _against_truth(true_probability, maps) -> dict:
+    probabilities = maps["mean_probabilities"]
+    compared = {
+        "spearman_expected_entropy": maps["expected_entropy"],
+        "spearman_total_variance": probabilities * (1.0 - probabilities),
+        "spearman_mutual_information": maps["mutual_information"],
+    }
+    scores = {
+        name: truth.spearman_of_aleatoric(values, true_probability)
+        for name, values in compared.items()
+    }
+    scores["truth_absolute_error"] = truth.mean_absolute_error(
+        probabilities, true_probability
+    )
+    return {name: _number(value) for name, value in scores.items()}
+
+
+def _true_probability(case, region: str):
+    if region in case.truth_paths:
+        return case.load_truth(region)
+    # The one region of a binary mask is the whole tumour.
+    if region == labels.BINARY_REGION and "WT" in case.truth_paths:
+        return case.load_truth("WT")
+    return None
+
+
+def _summarise(records, other_records, folders, left_out, level, seed) -> dict:
+    return {
+        "maps": str(folders[0]),
+        "against": str(folders[1]) if len(folders) > 1 else None,
+        "methods": list(dict.fromkeys(row["method"] for row in records)),
+        "cases": len({row["case"] for row in records}),
+        "interval": {
+            "level": level,
+            "over": "patients",
+            "method": "percentile bootstrap; Wilson's interval for shares",
+            "resamples": intervals.NUM_RESAMPLES,
+            "seed": seed,
+        },
+        "regions": tables.means(records, level=level, seed=seed),
+        "against_regions": tables.means(other_records, level=level, seed=seed),
+        "differences": tables.differences(
+            records, other_records, level=level, seed=seed
+        ),
+        "columns": {name: each.meaning for name, each in tables.COLUMNS.items()},
+        "notes": _notes(records, other_records, left_out, level),
+    }
+
+
+def _notes(records, other_records, left_out, level: float) -> list[str]:
+    notes = []
+    unlabelled = [row["case"] for row in records if row["dice"] is None]
+    unlabelled = list(dict.fromkeys(unlabelled))
+    patients = len({row["case"] for row in records})
+    if unlabelled:
+        notes.append(
+            f"{len(unlabelled)} of {patients} cases have no labels; their scores are "
+            f"empty: {_listed(unlabelled)}."
+        )
+    if left_out:
+        notes.append(
+            f"{len(left_out)} cases were not predicted and are left out: "
+            f"{_listed(left_out)}."
+        )
+    if patients == 1:
+        notes.append("One patient gives no interval.")
+    else:
+        notes.append(
+            f"Brackets: {100 * level:g} % interval of the mean, patients resampled; "
+            "with few patients it is too narrow."
+        )
+    empty = sum(row["both_empty"] or False for row in records)
+    if empty:
+        notes.append(
+            f"In {empty} patients' regions both masks are empty; Dice and IoU are 1."
+        )
+    images = sum(row["images"] or 0 for row in records)
+    empty = sum(row["images_both_empty"] or 0 for row in records)
+    if empty:
+        notes.append(
+            f"In {empty} of {images} axial images both masks are empty; they count 1 "
+            "in the means over images."
+        )
+    if other_records and not {row["region"] for row in records} & {
+        row["region"] for row in other_records
+    }:
+        notes.append("The two sets of maps have no region in common.")
+    return notes
+
+
+def _sections(evaluation: Evaluation, draw) -> list[str]:
+    summary = evaluation.summary
+    means = {name: each["metrics"] for name, each in summary["regions"].items()}
+    sections = [
+        draw(tables.patient_rows(evaluation.records)),
+        draw(tables.mean_rows(means)),
+    ]
+    if summary["against"] is not None:
+        other = summary["against_regions"].items()
+        sections += [
+            f"Against {summary['against']}:",
+            draw(tables.mean_rows({name: each["metrics"] for name, each in other})),
+        ]
+    if summary["differences"]:
+        sections += [
+            "Paired differences, maps minus against:",
+            draw(tables.mean_rows(summary["differences"], signed=True)),
+        ]
+    return sections
+
+
+def _write(out: pathlib.Path, evaluation: Evaluation) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    legend = [
+        f"- `{name}`: {column.meaning}." for name, column in tables.COLUMNS.items()
+    ]
+    text = "\n\n".join(
+        [
+            f"# Evaluation of {evaluation.summary['maps']}",
+            *_sections(evaluation, tables.markdown),
+            "\n".join(f"- {note}" for note in evaluation.summary["notes"]),
+            "Columns of `patients.csv`:",
+            "\n".join(legend),
+        ]
+    )
+    _files.write_text(out / "patients.csv", tables.as_csv(evaluation.records))
+    if evaluation.summary["against"] is not None:
+        others = tables.as_csv(evaluation.other_records)
+        _files.write_text(out / "patients_against.csv", others)
+    _files.write_text(out / "summary.md", text + "\n")
+    _files.write_json(out / "summary.json", evaluation.summary)
+
+
+def _check_out(out) -> None:
+    if (
+        out is not None
+        and pathlib.Path(out).exists()
+        and not pathlib.Path(out).is_dir()
+    ):
+        raise ValueError(f"`out` must be a folder; {out} is a file. Choose another.")
+
+
+def _listed(ids: Sequence[str], most: int = 5) -> str:
+    more = f" and {len(ids) - most} more" if len(ids) > most else ""
+    return ", ".join(ids[:most]) + more
+
+
+def _number(value) -> float | None:
+    """Return a finite number as a float, anything else as None."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return float(value) if math.isfinite(value) else None
+
+
+def _pair(value) -> tuple[float | None, float | None]:
+    if not isinstance(value, (list, tuple)) or len(value) != 2:
+        return None, None
+    low, high = _number(value[0]), _number(value[1])
+    return (None, None) if low is None or high is None else (low, high)

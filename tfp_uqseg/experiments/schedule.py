@@ -1,0 +1,179 @@
+"""Schedules that follow a run's progress, whether epochs or minutes limit it.
+
+With a time budget nobody knows the number of epochs beforehand. Learning rate and KL
+annealing therefore follow the *progress*, the larger of the fraction of the epochs and
+the fraction of the minutes used: 0 at the first step, 1 at the last.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+
+import tf_keras
+
+from tfp_uqseg.experiments import config as config_module
+
+
+def learning_rate(progress: float, *, peak: float, warm_up: float = 0.03) -> float:
+    """Return the learning rate at `progress`: a linear rise, then half a cosine.
+
+    Args:
+        progress: Fraction of the run that is done, from 0 to 1.
+        peak: Largest rate.
+        warm_up: Fraction of the run in which the rate rises to `peak`.
+
+    Returns:
+        The rate; a hundredth of `peak` at the two ends.
+
+    >>> learning_rate(0.1, peak=1.0, warm_up=0.1)
+    1.0
+    >>> round(learning_rate(0.55, peak=1.0, warm_up=0.1), 4)
+    0.505
+    """
+    floor = 0.01
+    if progress < warm_up:
+        share = progress / warm_up
+    else:
+        share = 0.5 * (
+            1 + math.cos(math.pi * (progress - warm_up) / max(1 - warm_up, 1e-9))
+        )
+    return peak * (floor + (1 - floor) * share)
+
+
+def annealing(progress: float, *, fraction: float = 0.3) -> float:
+    """Return the weight of the KL terms at `progress`: a linear rise to 1.
+
+    Args:
+        progress: Fraction of the run that is done, from 0 to 1.
+        fraction: Part of the run in which the weight rises; 0 for none.
+
+    >>> annealing(0.15, fraction=0.3)
+    0.5
+    """
+    return 1.0 if progress >= fraction else progress / fraction
+
+
+class Clock:
+    """Elapsed training time and epochs of a run, over all its resumed parts.
+
+    Args:
+        most_epochs: Epochs after which the run ends.
+        max_minutes: Minutes after which the run ends; None for no limit.
+        elapsed: Seconds that earlier parts of the run took.
+        now: A monotonic clock in seconds.
+    """
+
+    def __init__(
+        self,
+        most_epochs: int,
+        *,
+        max_minutes: float | None = None,
+        elapsed: float = 0.0,
+        now: Callable[[], float] = time.monotonic,
+    ):
+        self.most_epochs = most_epochs
+        self.max_seconds = math.inf if max_minutes is None else 60.0 * max_minutes
+        self.reserve = 0.0
+        self._earlier, self._now, self._start = elapsed, now, None
+
+    def start(self) -> None:
+        """Start counting; calls after the first change nothing."""
+        if self._start is None:
+            self._start = self._now()
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds of training so far, those of earlier parts included."""
+        part = 0.0 if self._start is None else self._now() - self._start
+        return self._earlier + part
+
+    @property
+    def out_of_time(self) -> bool:
+        """Whether only the `reserve` is left, which the closing validation needs."""
+        return self.elapsed >= self.max_seconds - self.reserve
+
+    def progress(self, epochs: float) -> float:
+        """Return the fraction of the run that is done after `epochs` epochs."""
+        budget = max(self.max_seconds - self.reserve, 1e-9)
+        return min(1.0, max(self.elapsed / budget, epochs / self.most_epochs))
+
+    def minutes_left(self, epochs: float) -> float:
+        """Return the minutes left after `epochs` epochs, NaN if not yet known."""
+        progress = self.progress(epochs)
+        if progress <= 0.0:
+            return math.nan
+        return self.elapsed * (1.0 - progress) / progress / 60.0
+
+
+class ProgressSchedule(tf_keras.callbacks.Callback):
+    """Set learning rate and KL annealing at every step, and stop when time is up.
+
+    Adds ``progress``, ``learning_rate``, ``kl_annealing`` and ``minutes`` to the logs
+    of an epoch.
+
+    Args:
+        clock: The run's clock.
+        settings: Gives `learning_rate`, `warm_up` and `kl_annealing`.
+        steps_per_epoch: Optimisation steps of an epoch.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        settings: config_module.TrainConfig,
+        *,
+        steps_per_epoch: int,
+    ):
+        super().__init__()
+        self.clock, self.settings = clock, settings
+        self.steps_per_epoch = steps_per_epoch
+        self.epochs_done = 0.0
+        self._epoch = 0
+        self._validation_start = None
+
+    def on_train_begin(self, logs=None):
+        """Start the clock."""
+        self.clock.start()
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Note the epoch, from which progress is counted."""
+        self._epoch = epoch
+
+    def on_train_batch_begin(self, batch, logs=None):
+        """Set the rates of the coming step."""
+        self.epochs_done = self._epoch + batch / self.steps_per_epoch
+        progress = self.clock.progress(self.epochs_done)
+        self.model.optimizer.learning_rate = learning_rate(
+            progress, peak=self.settings.learning_rate, warm_up=self.settings.warm_up
+        )
+        self.model.annealing.assign(
+            annealing(progress, fraction=self.settings.kl_annealing)
+        )
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Stop in the middle of an epoch when the time is up."""
+        self.epochs_done = self._epoch + (batch + 1) / self.steps_per_epoch
+        if self.clock.out_of_time:
+            self.model.stop_training = True
+
+    def on_test_begin(self, logs=None):
+        """Time the validation."""
+        self._validation_start = self.clock.elapsed
+
+    def on_test_end(self, logs=None):
+        """Reserve the time of one validation at the end of the budget."""
+        seconds = self.clock.elapsed - self._validation_start
+        self.clock.reserve = min(1.1 * seconds, 0.5 * self.clock.max_seconds)
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Add where the run stands to the logs."""
+        if logs is None:
+            return
+        logs["progress"] = self.clock.progress(self.epochs_done)
+        logs["minutes"] = self.clock.elapsed / 60.0
+        logs["learning_rate"] = float(self.model.optimizer.learning_rate)
+        logs["kl_annealing"] = float(self.model.annealing)
+        if self.clock.out_of_time:
+            self.model.stop_training = True

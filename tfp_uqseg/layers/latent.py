@@ -1,0 +1,114 @@
+"""Normal latents inside a network, built on `DistributionLambda`."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+import tensorflow_probability as tfp
+import tf_keras
+
+from tfp_uqseg import _checks
+from tfp_uqseg.layers import noise
+
+tfd = tfp.distributions
+
+_PACKAGE = "tfp_uqseg"
+
+
+def split_parameters(
+    parameters: tf.Tensor, min_stddev: float
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Split (..., 2 C) into a mean and ``min_stddev + softplus``, each (..., C)."""
+    loc, raw = tf.split(tf.cast(parameters, tf.float32), 2, axis=-1)
+    return loc, min_stddev + tf.nn.softplus(raw)
+
+
+class PlainDistributionLambda(tfp.layers.DistributionLambda):
+    """A `DistributionLambda` that serialises by plain values, never by byte code."""
+
+    def __init__(self, **kwargs):
+        # Distributions are float32 whatever the policy: logits and KL need the digits.
+        kwargs["dtype"] = "float32"
+        super().__init__(
+            lambda inputs: self._distribution(inputs),
+            convert_to_tensor_fn=lambda distribution: self._concretise(distribution),
+            **kwargs,
+        )
+
+    def compute_output_shape(self, input_shape):
+        """Return the shape of the tensor the distribution turns into."""
+        shape = tf.TensorShape(input_shape).as_list()
+        return tf.TensorShape([*shape[:-1], shape[-1] // 2])
+
+    def get_config(self):
+        """Return plain values from which the layer can be built again."""
+        return tf_keras.layers.Layer.get_config(self)
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        """Build the layer from the plain values of `get_config`; runs no byte code."""
+        del custom_objects
+        return cls(**{key: value for key, value in config.items() if key != "dtype"})
+
+
+@tf_keras.saving.register_keras_serializable(package=_PACKAGE)
+class GaussianLatent(PlainDistributionLambda):
+    """A normal latent whose parameters are the layer's input.
+
+    Turns into a reparameterised sample while training (independent for every example)
+    and inside a network draw (the noise is shared by the slices of a volume, and at a
+    voxel it does not depend on the size of the image); into its mean otherwise.
+
+    Args:
+        min_stddev: Added to the softplus of the second half of the input.
+        seed: Identifies the layer's random numbers; None takes one from Python's
+            generator.
+        **kwargs: ``name``.
+
+    Call Args:
+        inputs: (..., 2 C): C means, then C untransformed standard deviations.
+    """
+
+    is_stochastic = True
+    is_latent = True
+
+    def __init__(self, min_stddev=1e-3, *, seed=None, **kwargs):
+        self._training_call = False
+        super().__init__(**kwargs)
+        self.min_stddev = _checks.non_negative("min_stddev", min_stddev)
+        self.seed = noise.fresh_seed() if seed is None else int(seed)
+
+    def call(self, inputs, training=None):
+        """Return the distribution; see the class for the tensor it turns into."""
+        self._training_call = bool(training)
+        return super().call(inputs)
+
+    def _distribution(self, inputs):
+        loc, stddev = split_parameters(inputs, self.min_stddev)
+        return tfd.Independent(tfd.Normal(loc, stddev), loc.shape.rank - 1)
+
+    def _concretise(self, distribution):
+        loc, stddev = distribution.mean(), distribution.stddev()
+        scope = noise.current()
+        if isinstance(scope, noise.DrawScope):
+            return loc + stddev * self._shared_noise(scope, tf.shape(loc))
+        if self._training_call:
+            key = noise.layer_key(noise.training_key(), self.seed, "latent")
+            return loc + stddev * noise.normal(key, tf.shape(loc))
+        return loc
+
+    def _shared_noise(self, scope, shape):
+        """Return the noise of an inner draw; odd draws mirror the even one before."""
+        key = noise.layer_key(scope.key, self.seed, "latent")
+        key = noise.fold_in(key, scope.latent_draw // 2)
+        sign = tf.cast(1 - 2 * (scope.latent_draw % 2), tf.float32)
+        return sign * noise.anchored_normal(key, shape)
+
+    def draw_weights(self, key):
+        """A latent has no weights to draw ahead; its noise is keyed by the draw."""
+        del key
+        return ()
+
+    def get_config(self):
+        """Return plain values from which the layer can be built again."""
+        config = {"min_stddev": self.min_stddev, "seed": self.seed}
+        return {**super().get_config(), **config}

@@ -1,0 +1,180 @@
+"""The Keras model that every method shares, with its objective."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+import tf_keras
+
+from tfp_uqseg import losses, metrics
+from tfp_uqseg.layers import noise
+
+_PACKAGE = "tfp_uqseg"
+
+
+@tf_keras.saving.register_keras_serializable(package=_PACKAGE)
+class Segmenter(tf_keras.Model):
+    """A functional network whose training loss is, per voxel and region,
+
+        data + beta * latent_bound / M + annealing * KL_weights / (N * M)
+
+    with M voxels times regions of an example, N training examples, the latent bound in
+    nats per example and the weights' KL in nats. With `losses.CrossEntropy` as data
+    loss and both factors at one this is the exact negative ELBO. Validation reports the
+    data loss at the posterior mean, free of KL.
+
+    Built by `models.build`. Calling it returns a distribution over logits that turns
+    into its mean, at the posterior mean of weights and latents; draws come from
+    `tfp_uqseg.uncertainty.draws`.
+
+    Attributes:
+        settings: The arguments of `models.build`, as plain values.
+        annealing: Variable, factor of the weights' KL.
+        beta: Factor of the latent bound.
+    """
+
+    def __init__(self, inputs, outputs, name=None, trainable=True, **kwargs):
+        super().__init__(
+            inputs=inputs, outputs=outputs, name=name, trainable=trainable, **kwargs
+        )
+
+    def configure(self, settings: dict) -> None:
+        """Attach the settings and the state that a functional graph cannot carry."""
+        self.settings = dict(settings)
+        self.annealing = self.add_weight(
+            name="annealing",
+            shape=(),
+            initializer="ones",
+            trainable=False,
+            dtype=tf.float32,
+            experimental_autocast=False,
+        )
+        self.beta = float(settings["beta"])
+        names = ["loss", "data_loss"]
+        names += ["latent_bound", "code_kl"] if self._has_latent() else []
+        names += ["kl"] if self.bayesian_layers else []
+        self._means = {name: tf_keras.metrics.Mean(name=name) for name in names}
+
+    def _has_latent(self) -> bool:
+        return any(layer.name == "latent_bound" for layer in self.layers)
+
+    def __getattr__(self, name):
+        settings = self.__dict__.get("settings", {})
+        if name in settings:
+            return settings[name]
+        return super().__getattribute__(name)
+
+    @property
+    def bayesian_layers(self) -> list[tf_keras.layers.Layer]:
+        """The layers with a posterior over their kernel, in the network's order."""
+        return [layer for layer in self.layers if hasattr(layer, "kl_divergence")]
+
+    def kl_divergence(self) -> tf.Tensor:
+        """Return the sum over layers of KL(q(w) || p(w)): float32 scalar, nats."""
+        terms = [layer.kl_divergence() for layer in self.bayesian_layers]
+        return tf.add_n(terms) if terms else tf.constant(0.0)
+
+    def compile(self, optimizer=None, loss=None, metrics=None, **kwargs):
+        """Configure training; every argument has a default.
+
+        Args:
+            optimizer: Adam with rate 0.001 if None.
+            loss: `losses.DiceCrossEntropy` if None; `losses.CrossEntropy` for the exact
+                ELBO; any Keras loss on logits.
+            metrics: ``[metrics.Dice()]`` if None.
+            **kwargs: Further arguments of `tf_keras.Model.compile`.
+        """
+        super().compile(
+            optimizer=tf_keras.optimizers.Adam(1e-3) if optimizer is None else optimizer,
+            loss=losses.DiceCrossEntropy() if loss is None else loss,
+            metrics=[dice_metric()] if metrics is None else metrics,
+            **kwargs,
+        )
+
+    def compile_from_config(self, config):
+        """Compile as the saved model was, and make the optimiser's variables."""
+        self.compile(**tf_keras.saving.deserialize_keras_object(config))
+        self.optimizer.build(self.trainable_variables)
+
+    def train_step(self, data):
+        """Take one step; see the class for the objective."""
+        images, masks, weights = tf_keras.utils.unpack_x_y_sample_weight(data)
+        key = noise.step_key(self.settings["seed"], self.optimizer.iterations)
+        with (
+            tf.GradientTape() as tape,
+            noise.use(noise.TrainingScope(key)) as scope,
+        ):
+            logits = self(images, training=True)
+            data_loss = self.compiled_loss(masks, logits, weights)
+            terms = {**scope.records}
+            if self.bayesian_layers:
+                terms["kl"] = self.kl_divergence()
+            loss = data_loss + self._regularisation(terms, masks)
+        self.optimizer.minimize(loss, self.trainable_variables, tape=tape)
+        self._record({"loss": loss, "data_loss": data_loss, **terms})
+        return self._logs(masks, logits, weights)
+
+    def _regularisation(self, terms: dict, masks) -> tf.Tensor:
+        """Return what the bound and KL add to the loss, per voxel and region."""
+        elements = tf.cast(tf.size(masks) / tf.shape(masks)[0], tf.float32)
+        total = self.beta * terms.get("latent_bound", 0.0) / elements
+        if "kl" in terms:
+            examples = float(self.settings["num_train_examples"])
+            total += self.annealing * terms["kl"] / (examples * elements)
+        # Gradients are summed over replicas, the data loss is already divided.
+        return total / tf.distribute.get_strategy().num_replicas_in_sync
+
+    def test_step(self, data):
+        """Evaluate the data loss and the metrics at the posterior mean."""
+        images, masks, weights = tf_keras.utils.unpack_x_y_sample_weight(data)
+        logits = self(images, training=False)
+        data_loss = self.compiled_loss(masks, logits, weights)
+        self._record({"loss": data_loss, "data_loss": data_loss})
+        logs = self._logs(masks, logits, weights)
+        training_only = ("latent_bound", "code_kl", "kl")
+        return {name: log for name, log in logs.items() if name not in training_only}
+
+    def _record(self, values: dict) -> None:
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        for name, value in values.items():
+            if name in ("loss", "data_loss"):
+                value = value * replicas
+            self._means[name].update_state(value)
+
+    def _logs(self, masks, logits, weights) -> dict:
+        self.compiled_metrics.update_state(masks, logits, weights)
+        results = {metric.name: metric.result() for metric in self._means.values()}
+        for metric in self.compiled_metrics.metrics:
+            results[metric.name] = metric.result()
+        return results
+
+    @property
+    def metrics(self) -> list:
+        """The running means of the loss terms, then the compiled metrics."""
+        compiled = self.compiled_metrics.metrics if self.compiled_metrics else []
+        return [*self._means.values(), *compiled]
+
+    def get_config(self) -> dict:
+        """Return the network and the settings as plain values."""
+        return {**super().get_config(), "settings": dict(self.settings)}
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        """Build the network and attach its settings."""
+        config = dict(config)
+        settings = config.pop("settings")
+        model = super().from_config(config, custom_objects)
+        model.configure(settings)
+        return model
+
+    def __repr__(self):
+        settings = {
+            name: self.settings[name]
+            for name in ("method", "backbone", "input_shape", "num_regions")
+        }
+        shown = ", ".join(f"{name}={value!r}" for name, value in settings.items())
+        return f"Segmenter({shown}, parameters={self.count_params():,})"
+
+
+def dice_metric() -> metrics.Dice:
+    """Return the metric that `compile` uses by default."""
+    return metrics.Dice()

@@ -1,0 +1,134 @@
+"""Curves: losses over epochs, reliability of probabilities."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+from matplotlib import figure, ticker
+
+from tfp_uqseg.evaluation import calibration
+from tfp_uqseg.plotting import drawing
+
+#: Title, unit and columns of each panel of `loss_curves`.
+PANELS = (
+    ("Data loss", "per voxel", ("data_loss", "val_data_loss")),
+    ("Objective with KL terms", "per voxel", ("loss",)),
+    ("KL of the weights", "nats", ("kl",)),
+    ("Bound on the latent KL", "nats", ("latent_bound", "val_latent_bound")),
+    ("Dice", "0 to 1", ("dice", "val_dice")),
+)
+
+
+def loss_curves(history) -> figure.Figure:
+    """Training and validation curves: data loss, KL terms, Dice; one panel each.
+
+    Args:
+      history: Logs of the epochs, as rows (dicts of numbers or their text) or as a
+        dict of columns such as Keras' `History.history`. Panels whose columns are
+        absent, or never differ from zero, are left out.
+
+    Returns:
+      The figure, for `save`.
+
+    Raises:
+      ValueError: If no known column holds a number.
+    """
+    columns = _columns(history)
+    panels = []
+    for title, unit, names in PANELS:
+        series = {name: columns[name] for name in names if _tells(columns.get(name))}
+        if series:
+            panels.append((title, unit, series))
+    if not panels:
+        raise ValueError(
+            "`history` must hold numbers other than zero in one of the columns loss, "
+            f"data_loss, kl, latent_bound, dice; its columns are {sorted(columns)}."
+        )
+    plot = figure.Figure(figsize=(3.4 * len(panels), 3.0), layout="constrained")
+    axes = plot.subplots(1, len(panels), squeeze=False)[0]
+    for axis, (title, unit, series) in zip(axes, panels, strict=True):
+        _draw_curves(axis, series, columns.get("epoch"))
+        axis.set_title(title, fontsize=11)
+        axis.set(xlabel="epoch", ylabel=unit)
+    return plot
+
+
+def reliability(curves: Mapping[str, calibration.Reliability]) -> figure.Figure:
+    """Observed frequency against predicted probability, with the voxels per bin.
+
+    Args:
+      curves: Bins from `calibration.reliability`, by the name of a method or region.
+
+    Returns:
+      The figure, for `save`.
+
+    Raises:
+      ValueError: If there are no curves.
+    """
+    if not curves:
+        raise ValueError("`curves` must hold at least one curve; it is empty.")
+    plot = figure.Figure(figsize=(4.6, 5.6), layout="constrained")
+    upper, lower = plot.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    upper.plot([0, 1], [0, 1], color="0.6", linestyle="--", label="calibrated")
+    for number, (name, bins) in enumerate(curves.items()):
+        colour = drawing.SERIES[number % len(drawing.SERIES)]
+        filled = bins.count > 0
+        upper.plot(
+            bins.mean_probability[filled],
+            bins.frequency[filled],
+            color=colour,
+            marker="osD^v*"[number % 6],
+            markersize=4,
+            label=name,
+        )
+        share = np.where(filled, bins.count / max(bins.count.sum(), 1), np.nan)
+        lower.stairs(share, bins.edges, color=colour, baseline=None)
+    upper.set(ylabel="observed frequency", xlim=(0, 1), ylim=(0, 1))
+    upper.legend(frameon=False, loc="upper left")
+    lower.set(xlabel="predicted probability", ylabel="share of voxels", yscale="log")
+    lower.yaxis.set_minor_formatter(ticker.NullFormatter())
+    return plot
+
+
+def _draw_curves(axis, series, epochs) -> None:
+    for name, values in series.items():
+        held_out = name.startswith("val_")
+        axis.plot(
+            np.arange(1, len(values) + 1) if epochs is None else epochs,
+            values,
+            color=drawing.SERIES[1 if held_out else 0],
+            linestyle="--" if held_out else "-",
+            marker="o" if len(values) < 3 else None,
+            label="validation" if held_out else "training",
+        )
+    axis.legend(frameon=False)
+    axis.grid(alpha=0.3)
+    axis.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
+    axis.ticklabel_format(axis="y", scilimits=(-3, 4), useMathText=True)
+
+
+def _columns(history) -> dict[str, np.ndarray]:
+    if isinstance(history, Mapping):
+        columns = {name: list(values) for name, values in history.items()}
+    else:
+        rows = list(history) if isinstance(history, Iterable) else []
+        names = dict.fromkeys(name for row in rows for name in row)
+        columns = {name: [row.get(name) for row in rows] for name in names}
+    return {
+        name: np.array([_number(value) for value in values])
+        for name, values in columns.items()
+    }
+
+
+def _number(value) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return math.nan
+
+
+def _tells(values) -> bool:
+    """Return whether a column holds a number other than zero."""
+    return values is not None and bool(np.any(np.isfinite(values) & (values != 0)))

@@ -1,0 +1,365 @@
+"""Monte Carlo prediction: draws of the network, not of the batch.
+
+One network draw is one sample of every weight, determined by ``(seed, draw, layer)``,
+and is run over all images. The latents of a draw are inner draws, over which its
+probabilities are averaged, since they stand for what the data leave open. Moments
+stream over the draws, so that memory does not grow with their number.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+import tf_keras
+
+from tfp_uqseg import _checks, _rulings
+from tfp_uqseg.layers import logits as logits_module
+from tfp_uqseg.layers import noise
+from tfp_uqseg.uncertainty import measures, network
+
+#: Inner draws of a draw where a model has latents: two mirrored pairs.
+DEFAULT_LATENT_DRAWS = 4
+_BATCHES_PER_CHUNK = 4
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Prediction:
+    """What the draws say, per voxel and region. Maps are float32 (N, ..., K).
+
+    Attributes:
+        mean_probabilities: Mean over draws of p_s.
+        predictive_entropy: H[mean_s p_s], nats.
+        expected_entropy: mean_s H[p_s], nats: aleatoric.
+        mutual_information: Their difference, nats: epistemic.
+        aleatoric_variance: mean_s p_s (1 - p_s), probability^2.
+        epistemic_variance: var_s p_s, probability^2.
+        logit_aleatoric_variance: Eq. 11, first term, logit^2; None without a Gaussian
+            head.
+        logit_epistemic_variance: Eq. 11, second term, logit^2; None likewise.
+        voxel_counts: int64 (num_draws, K), voxels with p_s > 0.5 over all images.
+        num_draws: Number of network draws.
+        num_latent_draws: Number of inner draws of each.
+        seed: Seed of the draws.
+    """
+
+    mean_probabilities: np.ndarray
+    predictive_entropy: np.ndarray
+    expected_entropy: np.ndarray
+    mutual_information: np.ndarray
+    aleatoric_variance: np.ndarray
+    epistemic_variance: np.ndarray
+    logit_aleatoric_variance: np.ndarray | None
+    logit_epistemic_variance: np.ndarray | None
+    voxel_counts: np.ndarray
+    num_draws: int
+    num_latent_draws: int
+    seed: int
+
+    def __repr__(self):
+        return (
+            f"Prediction(shape={self.mean_probabilities.shape}, "
+            f"num_draws={self.num_draws}, num_latent_draws={self.num_latent_draws}, "
+            f"seed={self.seed})"
+        )
+
+
+def predict(
+    model: tf_keras.Model,
+    images,
+    num_draws: int = 20,
+    seed: int = 0,
+    *,
+    batch_size: int = 8,
+    num_latent_draws: int | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Prediction:
+    """Return the moments of `num_draws` network draws over `images`.
+
+    The result does not depend on `batch_size` or on the order of the images, up to
+    float rounding. Images whose extents the model cannot divide are padded with zeros
+    at the far edges, and the padding is cut off again.
+
+    With n inner draws the epistemic variance is too large by (variance between inner
+    draws) / n in expectation; mirrored pairs remove most of that.
+
+    Args:
+        model: A `tf_keras` model whose output is a distribution over logits or a tensor
+            of logits, (N, ..., K).
+        images: (N, H, W, C) or (N, D, H, W, C), preprocessed as in training.
+        num_draws: Number of network draws, numbered from 0.
+        seed: Determines the draws together with their number.
+        batch_size: Images per call of the network.
+        num_latent_draws: Inner draws per draw; None: 4 for a model with latents, else
+            1.
+        progress: Called with the number of (image, draw) pairs just finished.
+
+    Returns:
+        A `Prediction`.
+
+    Raises:
+        ValueError: Images of another rank or number of channels, or not finite.
+    """
+    images = _check_images(model, images)
+    num_draws = _checks.positive_integer("num_draws", num_draws)
+    batch_size = _checks.positive_integer("batch_size", batch_size)
+    net = network.of(model)
+    inner = _latent_draws(net, num_latent_draws)
+    # Draws of a model without stochastic layers are equal: one is enough.
+    repeats = num_draws if net.layers else 1
+    chunk = batch_size * _BATCHES_PER_CHUNK
+    parts, counts = [], 0
+    for start in range(0, len(images), chunk):
+        moments, count = _run_chunk(
+            net, model, images[start : start + chunk], batch_size, repeats, inner, seed
+        )
+        parts.extend(moments)
+        counts = counts + count
+        if progress is not None:
+            progress(len(images[start : start + chunk]) * num_draws)
+    counts = np.repeat(counts, num_draws // repeats, axis=0)
+    return _finish(parts, counts, repeats, num_draws, inner, seed)
+
+
+def probabilities(
+    model: tf_keras.Model,
+    images,
+    draw: int,
+    seed: int = 0,
+    *,
+    batch_size: int = 8,
+    num_latent_draws: int | None = None,
+) -> np.ndarray:
+    """Return p_s of one network draw, float32 (N, ..., K).
+
+    Args:
+        model: See `predict`.
+        images: See `predict`.
+        draw: Number of the draw; draw 3 here is draw 3 of `predict`.
+        seed: See `predict`.
+        batch_size: See `predict`.
+        num_latent_draws: See `predict`.
+    """
+    images = _check_images(model, images)
+    net = network.of(model)
+    inner = tf.constant(_latent_draws(net, num_latent_draws))
+    key = noise.draw_key(seed, draw)
+    weights = net.draw_weights(key)
+    parts = []
+    for start in range(0, len(images), batch_size):
+        batch = images[start : start + batch_size]
+        features = net.prefix(_pad(model, batch))
+        p, _, _ = _compiled(net)["probabilities"](features, key, weights, inner)
+        parts.append(_crop(p.numpy(), batch))
+    return np.concatenate(parts)
+
+
+def _latent_draws(net: network.DrawnNetwork, requested: int | None) -> int:
+    if requested is not None:
+        requested = _checks.positive_integer("num_latent_draws", requested)
+    if not net.has_latents:
+        return 1
+    return requested or DEFAULT_LATENT_DRAWS
+
+
+def _run_chunk(net, model, images, batch_size, num_draws, inner, seed):
+    """Return the moments of every batch of a chunk, and its counts per draw (S, K)."""
+    batches = [
+        images[start : start + batch_size]
+        for start in range(0, len(images), batch_size)
+    ]
+    features = [net.prefix(_pad(model, batch)) for batch in batches]
+    valid = [_valid(model, batch) for batch in batches]
+    step = _compiled(net)["step"]
+    moments, counts = [None] * len(batches), []
+    for draw in range(num_draws):
+        key = noise.draw_key(seed, draw)
+        weights = net.draw_weights(key)
+        count = 0
+        for i in range(len(batches)):
+            state = moments[i] if draw else _empty(net, features[i], key, weights)
+            *moments[i], voxels = step(
+                features[i],
+                key,
+                weights,
+                tf.constant(inner),
+                tf.constant(float(draw + 1)),
+                valid[i],
+                state,
+            )
+            count = count + voxels.numpy()
+        counts.append(count)
+    cropped = [
+        [_crop(moment.numpy(), batch) for moment in state]
+        for state, batch in zip(moments, batches, strict=True)
+    ]
+    return cropped, np.stack(counts).astype(np.int64)
+
+
+def _empty(net, features, key, weights) -> list[tf.Tensor]:
+    """Return zero moments of the right shape: six with a Gaussian head, else three."""
+    shapes = _compiled(net)["shapes"](features, key, weights)
+    return [tf.zeros_like(shapes[0]) for _ in range(6 if len(shapes) > 1 else 3)]
+
+
+def _compiled(net: network.DrawnNetwork) -> dict:
+    """Return the traced functions of `net`, made at the first request."""
+    if not hasattr(net, "compiled"):
+        net.compiled = {
+            "step": tf.function(_make_step(net), reduce_retracing=True),
+            "probabilities": tf.function(
+                lambda *arguments: _inner_mean(net, *arguments), reduce_retracing=True
+            ),
+            "shapes": tf.function(_make_shapes(net), reduce_retracing=True),
+        }
+    return net.compiled
+
+
+def _make_shapes(net):
+    def shapes(features, key, weights):
+        loc, stddev = logits_module.moments(net.logits(features, key, weights, 0))
+        loc = tf.zeros(tf.shape(loc), tf.float32)
+        return [loc] if stddev is None else [loc, loc]
+
+    return shapes
+
+
+def _make_step(net):
+    def step(features, key, weights, inner, number, valid, state):
+        """Update the running moments (Welford) with draw `number`, counted from 1."""
+        p, logit_mean, logit_variance = _inner_mean(net, features, key, weights, inner)
+        entropy = -tf.math.xlogy(p, p) - tf.math.xlogy(1 - p, 1 - p)
+        values = [*_welford(state[0], state[1], p, number)]
+        values.append(state[2] + (entropy - state[2]) / number)
+        if logit_variance is not None:
+            values += _welford(state[3], state[4], logit_mean, number)
+            values.append(state[5] + (logit_variance - state[5]) / number)
+        inside = tf.cast(p > _rulings.PROBABILITY_THRESHOLD, tf.float32) * valid
+        counts = tf.reduce_sum(inside, axis=list(range(p.shape.rank - 1)))
+        return [*values, counts]
+
+    return step
+
+
+def _welford(mean, squares, value, number):
+    """Return mean and sum of squared deviations after one more value."""
+    deviation = value - mean
+    mean = mean + deviation / number
+    return mean, squares + deviation * (value - mean)
+
+
+def _inner_mean(net, features, key, weights, inner):
+    """Return p_s, the mean logit and the logit variance within one draw."""
+
+    def one(latent_draw):
+        logits = net.logits(features, key, weights, latent_draw)
+        loc, stddev = logits_module.moments(logits)
+        loc = tf.cast(loc, tf.float32)
+        return logits_module.mean_probabilities(logits), loc, stddev
+
+    p, loc, stddev = one(tf.constant(0))
+    if not net.has_latents:
+        return p, loc, None if stddev is None else tf.square(stddev)
+    spread = tf.zeros_like(loc) if stddev is None else tf.square(stddev)
+
+    def body(latent_draw, p_sum, loc_mean, squares, spread_sum):
+        p, loc, stddev = one(latent_draw)
+        number = tf.cast(latent_draw + 1, tf.float32)
+        loc_mean, squares = _welford(loc_mean, squares, loc, number)
+        if stddev is not None:
+            spread_sum += tf.square(stddev)
+        return latent_draw + 1, p_sum + p, loc_mean, squares, spread_sum
+
+    _, p, loc, squares, spread = tf.while_loop(
+        lambda latent_draw, *_: latent_draw < inner,
+        body,
+        (tf.constant(1), p, loc, tf.zeros_like(loc), spread),
+        parallel_iterations=1,
+    )
+    count = tf.cast(inner, tf.float32)
+    return p / count, loc, (spread + squares) / count
+
+
+def _check_images(model: tf_keras.Model, images) -> np.ndarray:
+    images = np.asarray(images)
+    if images.dtype.kind not in "fiu":
+        raise ValueError(f"`images` must be numbers; got dtype {images.dtype}.")
+    expected = getattr(model, "input_shape", None)
+    if isinstance(expected, tuple) and (
+        images.ndim != len(expected) or expected[-1] not in (None, images.shape[-1])
+    ):
+        raise ValueError(
+            f"`images` must have shape {('N', *expected[1:])} (the model's input); got "
+            f"{images.shape}."
+        )
+    if len(images) == 0:
+        raise ValueError("`images` must hold at least one image; got none.")
+    if images.dtype.kind == "f" and not np.isfinite(images).all():
+        raise ValueError("`images` must be finite; found NaN or infinite values.")
+    return images
+
+
+def _padded_extents(model: tf_keras.Model, extents: tuple) -> list[int]:
+    """Return the extents at which the network runs images of `extents`."""
+    divisor = getattr(model, "size_divisor", 1)
+    expected = getattr(model, "input_shape", None)
+    fixed = expected[1:-1] if isinstance(expected, tuple) else [None] * len(extents)
+    padded = []
+    for extent, wanted in zip(extents, fixed, strict=True):
+        if wanted is not None and extent > wanted:
+            raise ValueError(
+                f"`images` must not be larger than the model's input {tuple(fixed)}; "
+                f"got extents {extents}. Build the model with None for any size."
+            )
+        padded.append(wanted or -(-extent // divisor) * divisor)
+    return padded
+
+
+def _pad(model: tf_keras.Model, batch: np.ndarray) -> tf.Tensor:
+    """Return the batch as float32, padded with zeros at the far edges."""
+    extents = _padded_extents(model, batch.shape[1:-1])
+    widths = [
+        (0, target - now) for target, now in zip(extents, batch.shape[1:-1], strict=True)
+    ]
+    return tf.constant(
+        np.pad(batch.astype(np.float32, copy=False), [(0, 0), *widths, (0, 0)])
+    )
+
+
+def _valid(model: tf_keras.Model, batch: np.ndarray) -> tf.Tensor:
+    """Return one where the padded batch holds an image's voxel, (1, ..., 1)."""
+    ones = np.ones((1, *batch.shape[1:-1], 1), np.float32)
+    return _pad(model, ones)
+
+
+def _crop(array: np.ndarray, batch: np.ndarray) -> np.ndarray:
+    return array[(slice(None), *(slice(0, extent) for extent in batch.shape[1:-1]))]
+
+
+def _finish(parts, counts, repeats, num_draws, inner, seed) -> Prediction:
+    """Turn the moments of all batches into the maps."""
+    moments = [np.concatenate(maps) for maps in zip(*parts, strict=True)]
+    mean, squares, expected_entropy = moments[:3]
+    mean = np.clip(mean, 0.0, 1.0)
+    predictive_entropy = measures.binary_entropy(mean)
+    epistemic_variance = squares / repeats
+    logit = {"aleatoric": None, "epistemic": None}
+    if len(moments) > 3:
+        logit = {"aleatoric": moments[5], "epistemic": moments[4] / repeats}
+    return Prediction(
+        mean_probabilities=mean,
+        predictive_entropy=predictive_entropy,
+        expected_entropy=expected_entropy,
+        mutual_information=np.maximum(predictive_entropy - expected_entropy, 0.0),
+        # mean p - mean p^2: the total variance less the part between draws.
+        aleatoric_variance=np.maximum(mean * (1.0 - mean) - epistemic_variance, 0.0),
+        epistemic_variance=epistemic_variance,
+        logit_aleatoric_variance=logit["aleatoric"],
+        logit_epistemic_variance=logit["epistemic"],
+        voxel_counts=counts,
+        num_draws=num_draws,
+        num_latent_draws=inner,
+        seed=seed,
+    )
