@@ -359,6 +359,6 @@ def _no_scheme(ids: Sequence[int], schemes: Sequence[LabelScheme]) -> str:
     advice = " or ".join(f'`label_scheme="{name}"`' for name in [*fitting, "binary"])
     return (
         f"The labels must be those of the label scheme; got {list(ids)}, where "
-        f"{tried or 'a binary mask has 0 and one id more'}. If the files are of another "
-        f"kind, pass {advice} (binary: every id above 0)."
+        f"{tried or 'a binary mask has 0 and one id more'}. If the files are of "
+        f"another kind, pass {advice} (binary: every id above 0)."
     )

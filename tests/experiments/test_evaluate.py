@@ -8,8 +8,8 @@ import shutil
 import numpy as np
 import pytest
 
-from tfp_uqseg import _checks, serving
-from tfp_uqseg.data import nifti
+from tfp_uqseg import _checks, models, serving
+from tfp_uqseg.data import brats, nifti
 from tfp_uqseg.evaluation import calibration, overlap, truth
 from tfp_uqseg.experiments import evaluate, tables
 
@@ -227,9 +227,20 @@ def test_an_absent_region_counts_one_and_is_counted(
     assert (row["dice"], row["iou"], row["both_empty"]) == (1.0, 1.0, True)
     assert row["images_both_empty"] == row["images"]
     assert found.summary["regions"]["ET"]["both_empty"] == 1
-    assert "In 1 patients' regions both masks are empty" in "".join(
-        found.summary["notes"]
-    )
+    assert "Both masks are empty in 1 of 3 rows" in "".join(found.summary["notes"])
+
+
+@pytest.mark.real
+def test_a_real_patient_without_enhancing_tumour(real_data, write_maps, tmp_path):
+    (case,) = brats.find_cases(real_data / "naming" / "BraTS2021_01477")
+    masks = case.load(case.modalities[:1]).masks(REGIONS)
+    maps = write_maps(tmp_path / "maps", case, 0.02 + 0.96 * masks)
+    found = evaluate.evaluate(maps, [case])
+    assert [row["dice"] for row in found.records] == [1.0, 1.0, 1.0]
+    assert [row["both_empty"] for row in found.records] == [False, False, True]
+    assert record(found, case, "WT")["volume_truth_ml"] == masks[..., 0].sum() / 1000
+    assert record(found, case, "WT")["nll"] == pytest.approx(-np.log(0.98), rel=1e-3)
+    assert record(found, case, "ET")["spearman_expected_entropy"] is None
 
 
 def test_differences_are_paired_by_patient(
@@ -432,3 +443,28 @@ def test_nothing_is_written_when_a_case_fails(phantom_cases, true_maps, tmp_path
     with pytest.raises(_checks.DataError):
         evaluate.evaluate(true_maps, phantom_cases, tmp_path / "report")
     assert not (tmp_path / "report").exists()
+
+
+def test_what_serving_writes_is_what_evaluation_reads(phantom_cases, tmp_path):
+    model = models.build(
+        "flipout",
+        input_shape=(None, None, 4),
+        num_regions=3,
+        num_train_examples=10,
+        base_filters=2,
+    )
+    case = phantom_cases[0]
+    place = serving.predict_case(model, case, tmp_path, num_draws=3)
+    found = evaluate.evaluate(tmp_path, [case])
+    summary = json.loads((place / f"{case.id}_summary.json").read_text())
+    for region in REGIONS:
+        row, values = record(found, case, region), summary["regions"][region]
+        assert row["method"] == "flipout"
+        assert row["volume_predicted_ml"] == pytest.approx(values["volume_ml"])
+        assert row["volume_median_ml"] == pytest.approx(values["volume_median_ml"])
+        assert row["volume_interval_level"] == values["interval_level"] == 0.8
+        for name in serving.UNCERTAINTIES:
+            assert row[name] == pytest.approx(values[f"mean_{name}"], rel=1e-4)
+        assert row["predictive_entropy"] == pytest.approx(
+            row["expected_entropy"] + row["mutual_information"], rel=1e-4
+        )

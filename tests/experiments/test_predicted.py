@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from tfp_uqseg import plotting
+from tfp_uqseg import labels, plotting
 from tfp_uqseg.experiments import predicted
 
 
@@ -49,3 +49,14 @@ def test_panel_row_is_read_from_the_disk(phantom_cases, true_maps, tmp_path):
     rows = [row, predicted.panel_row(true_maps, bare)]
     assert rows[1].mask is None
     plotting.save(plotting.uncertainty_panel(rows), tmp_path / "panel.png", dpi=40)
+
+
+@pytest.mark.parametrize("name", labels.SCHEMES)
+def test_region_mask_is_region_masks_of_one_region(name):
+    scheme = labels.SCHEMES[name]
+    ids = np.random.default_rng(0).choice(list(scheme.known or (0, 1, 7, 900)), (5, 4))
+    for region in scheme.regions:
+        np.testing.assert_array_equal(
+            predicted.region_mask(ids, scheme, region),
+            labels.region_masks(ids, scheme, (region,))[..., 0] > 0,
+        )

@@ -274,8 +274,8 @@ def _choose_modalities(
         raise _checks.DataError(
             f"Case {case.id}: modality {missing[0]!r} is missing in {_place(case)}, "
             f"which has {case.modalities or 'labels alone'}; {len(have)} of "
-            f"{len(cases)} cases have it.{advice} the file, or move the case out of the "
-            "folder."
+            f"{len(cases)} cases have it.{advice} the file, or move the case out of "
+            "the folder."
         )
     return [
         dataclasses.replace(

@@ -222,10 +222,7 @@ def _read(case, modalities, preprocessing, raters, folder) -> _Read:
         path = folder / f"{case.id}.npy"
         np.save(path, image)
         image = np.load(path, mmap_mode="r")
-    if raters == "label":
-        ids = study.labels[..., None]
-    else:
-        ids = case.load_raters()
+    ids = study.labels[..., None] if raters == "label" else case.load_raters()
     present = case_module.present_ids(ids)
     ids = np.ascontiguousarray(ids[prepared.box][:, :, shown].transpose(3, 2, 0, 1))
     # The full-size arrays end here.
@@ -255,14 +252,14 @@ def _group(one: _Read) -> tuple:
 
 
 def _check_not_binary(one, ids, regions, label_scheme) -> None:
-    """Labels of 0 and 1 alone in a whole cohort are a binary mask, whatever its name."""
+    """Raise for a cohort of 0 and 1 alone, a binary mask whatever the files' names."""
     given = label_scheme is not None or one.study.scheme_given
     binary = regions is not None and tuple(regions) == (labels.BINARY_REGION,)
     if given or binary or set(ids) - {0} != {1}:
         return
     raise _checks.DataError(
-        f"Case {one.study.case_id}, file {one.study.label_path}: `label_scheme` must be "
-        "given; in all cases named like this one the labels are 0 and 1 alone, as in a "
+        f"Case {one.study.case_id}, file {one.study.label_path}: `label_scheme` must "
+        "be given; in all cases named like this one the labels are 0 and 1 alone, as in a "
         f'binary mask. Pass `regions=("{labels.BINARY_REGION}",)` for a binary mask, '
         'or `label_scheme="brats2018"` if 1 is the necrotic core.'
     )

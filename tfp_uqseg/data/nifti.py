@@ -162,9 +162,9 @@ def check_same_grid(grid: Grid, reference: Grid, case_id: str) -> None:
     """
     if grid.canonical_shape != reference.canonical_shape:
         raise _checks.DataError(
-            f"Case {case_id}, file {grid.path}: shape {grid.canonical_shape} (RAS axes) "
-            f"must equal {reference.canonical_shape} of {reference.path}. Resample the "
-            "study to one grid first."
+            f"Case {case_id}, file {grid.path}: shape {grid.canonical_shape} (RAS "
+            f"axes) must equal {reference.canonical_shape} of {reference.path}. "
+            "Resample the study to one grid first."
         )
     corners = np.array(np.meshgrid(*[(0, n - 1) for n in grid.canonical_shape]))
     corners = np.vstack([corners.reshape(3, -1), np.ones(8)])

@@ -17,16 +17,13 @@ segmentation `seg` is the majority of infinitely many raters, probability above 
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 
-from tfp_uqseg import _checks
+from tfp_uqseg import _checks, _files
 from tfp_uqseg.data import (
     nifti,
     phantom_anatomy,
@@ -186,7 +183,7 @@ def make_cohort(
     severities = {shift: float((severities or {}).get(shift, 1.0)) for shift in shifts}
     counts = {"train": _check_count("num_cases", num_cases, smallest=1)}
     others = _check_count("num_test_cases", num_test_cases, smallest=0)
-    counts.update({part: others for part in ("test", *shifts)})
+    counts.update(dict.fromkeys(("test", *shifts), others))
     folder = Path(folder)
     _check_folder(folder, overwrite)
     seed = _check_seed(seed)
@@ -200,15 +197,9 @@ def make_cohort(
         for part, count in counts.items()
     }
     description = {"seed": seed, **settings, "severities": severities, "cases": cases}
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
+    with _files.whole_folder(folder) as unfinished:
         _write_parts(unfinished, cases, seed, settings, severities, progress)
-        text = json.dumps(description, indent=2) + "\n"
-        (unfinished / DESCRIPTION_FILE).write_text(text, encoding="utf-8")
-        _move_into_place(unfinished, folder, overwrite)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        _files.write_json(unfinished / DESCRIPTION_FILE, description)
     return Cohort(folder, cases)
 
 
@@ -254,17 +245,6 @@ def _write_parts(folder, cases, seed, settings, severities, progress) -> None:
             done += 1
             if progress is not None:
                 progress(done, total)
-
-
-def _move_into_place(unfinished: Path, folder: Path, overwrite: bool) -> None:
-    os.chmod(unfinished, 0o755)  # mkdtemp made it private
-    if overwrite and folder.exists():
-        old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-        os.replace(folder, old)
-        os.replace(unfinished, folder)
-        shutil.rmtree(old, ignore_errors=True)
-    else:
-        os.replace(unfinished, folder)
 
 
 def _check_folder(folder: Path, overwrite: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 
 import numpy as np
@@ -125,12 +126,12 @@ def _deformed(rng, grid) -> list[np.ndarray]:
 
 def _pushed(place, mass: Mass, depth) -> list[np.ndarray]:
     """Return where the tissue at each voxel lay before the tumour grew."""
-    away = [axis - np.float32(at) for axis, at in zip(place, mass.centre)]
+    away = [axis - np.float32(at) for axis, at in zip(place, mass.centre, strict=True)]
     squared = sum(np.square(axis) for axis in away)
     spread = np.float32(2 * (1.1 * mass.radius) ** 2)
     push = np.float32(mass.strength) * np.exp(-squared / spread)
     push = push * np.clip(depth / 18, 0, 1)  # the skull does not give way
-    return [axis - push * step for axis, step in zip(place, away)]
+    return [axis - push * step for axis, step in zip(place, away, strict=True)]
 
 
 def _pial_distance(rng, grid, place, radius, depth, gape) -> np.ndarray:
@@ -174,13 +175,18 @@ def _ventricle_distance(place, scale) -> np.ndarray:
     """Return the distance to the lateral ventricles, mm; below 0 inside."""
     x, y, z = np.abs(place[0]), place[1], place[2]
     distance = np.full(x.shape, np.inf, np.float32)
-    for start, end in zip(VENTRICLE[:-1], VENTRICLE[1:]):
+    for start, end in itertools.pairwise(VENTRICLE):
         start, end = np.float32(start), np.float32(end)
         line = end[:3] - start[:3]
-        away = [axis - at for axis, at in zip((x, y, z), start[:3])]
-        along = sum(step * part for step, part in zip(away, line)) / np.sum(line**2)
+        away = [axis - at for axis, at in zip((x, y, z), start[:3], strict=True)]
+        along = sum(
+            step * part for step, part in zip(away, line, strict=True)
+        ) / np.sum(line**2)
         along = np.clip(along, 0, 1)
-        gap = sum(np.square(step - along * part) for step, part in zip(away, line))
+        gap = sum(
+            np.square(step - along * part)
+            for step, part in zip(away, line, strict=True)
+        )
         thick = (start[3] + along * (end[3] - start[3])) * np.float32(scale)
         distance = np.minimum(distance, np.sqrt(gap) - thick)
     return np.maximum(distance, 0.9 - x)  # the septum
@@ -191,7 +197,7 @@ def _nuclei(place) -> np.ndarray:
     x, y, z = np.abs(place[0]), place[1], place[2]
     share = np.zeros(x.shape, np.float32)
     for centre, half, amount in NUCLEI:
-        away = [(a - c) / h for a, c, h in zip((x, y, z), centre, half)]
+        away = [(a - c) / h for a, c, h in zip((x, y, z), centre, half, strict=True)]
         inside = 1 - np.sqrt(sum(np.square(axis) for axis in away))
         edge = np.float32(min(half) / 0.7)
         share = np.maximum(share, amount * phantom_fields.sigmoid(inside * edge))
@@ -213,5 +219,5 @@ def _vessels(rng, place, depth, near_ventricle, csf) -> np.ndarray:
 
 def _box(place, centre, half) -> np.ndarray:
     """Return the signed distance to a box, mm; below 0 inside."""
-    sides = [np.abs(a - c) - h for a, c, h in zip(place, centre, half)]
+    sides = [np.abs(a - c) - h for a, c, h in zip(place, centre, half, strict=True)]
     return np.maximum.reduce(sides)

@@ -115,5 +115,5 @@ def _age_spots(rng, grid, anatomy) -> np.ndarray:
     field = phantom_fields.gaussian_fields(rng, grid.shape, grid.spacing, 2.4, 1)[0]
     amount = float(rng.uniform(2.3, 3.4))
     spots = phantom_fields.sigmoid((field - amount) / 0.12)
-    caps = phantom_fields.sigmoid((float(rng.uniform(-1, 3)) - anatomy.near_ventricle))
+    caps = phantom_fields.sigmoid(float(rng.uniform(-1, 3)) - anatomy.near_ventricle)
     return np.maximum(spots, 0.6 * caps) * anatomy.white

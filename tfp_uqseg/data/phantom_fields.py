@@ -33,7 +33,7 @@ class PhantomGrid:
         """Return x, y, z of every voxel centre, float32 arrays of the grid, mm."""
         axes = [
             (np.arange(size, dtype=np.float32) - (size - 1) / 2) * np.float32(step)
-            for size, step in zip(self.shape, self.spacing)
+            for size, step in zip(self.shape, self.spacing, strict=True)
         ]
         axes[2] = axes[2] + np.float32(SLAB_CENTRE_MM)
         return [np.ascontiguousarray(a) for a in np.meshgrid(*axes, indexing="ij")]
@@ -46,8 +46,12 @@ class PhantomGrid:
     def embed(self, array: np.ndarray) -> np.ndarray:
         """Return `array` (X, Y, Z, ...) with air around it, on the study's voxels."""
         study = np.zeros((*self.study_shape, *array.shape[3:]), array.dtype)
-        starts = [(s - n) // 2 for s, n in zip(self.study_shape, self.shape)]
-        study[tuple(slice(s, s + n) for s, n in zip(starts, self.shape))] = array
+        starts = [
+            (s - n) // 2 for s, n in zip(self.study_shape, self.shape, strict=True)
+        ]
+        study[
+            tuple(slice(s, s + n) for s, n in zip(starts, self.shape, strict=True))
+        ] = array
         return study
 
 
@@ -56,12 +60,10 @@ def fit_grid(shape: tuple[int, int, int]) -> PhantomGrid:
     in_plane = round(max(SLICE_MM[0] / shape[0], SLICE_MM[1] / shape[1]), 3)
     thickness = round(min(SLAB_MM / shape[2], THICKEST_SLICE_MM), 3)
     head = []
-    for size, room in zip(shape[:2], HEAD_MM):
+    for size, room in zip(shape[:2], HEAD_MM, strict=True):
         needed = int(np.ceil(room / in_plane))
         head.append(min(needed + (size - needed) % 2, size))  # centred exactly
-    return PhantomGrid(
-        (*head, shape[2]), tuple(shape), (in_plane, in_plane, thickness)
-    )
+    return PhantomGrid((*head, shape[2]), tuple(shape), (in_plane, in_plane, thickness))
 
 
 def gaussian_fields(
@@ -87,7 +89,9 @@ def gaussian_fields(
     Returns:
         float32 array of shape (count, *shape).
     """
-    kernels = [_kernel(size, step, length) for size, step in zip(shape, spacing)]
+    kernels = [
+        _kernel(size, step, length) for size, step in zip(shape, spacing, strict=True)
+    ]
     lattice = tuple(kernel.shape[1] for kernel in kernels)
     field = rng.standard_normal((count, *lattice), dtype=np.float32)
     field = kernels[1] @ (field @ kernels[2].T)
@@ -121,7 +125,8 @@ def waves(
     """
     axis = (2 * np.pi * scipy.fft.fftfreq(size, step)).astype(np.float32)
     squared = np.square(axis)
-    number = np.sqrt(squared[:, None, None] + squared[:, None] + squared[: size // 2 + 1])
+    half = squared[: size // 2 + 1]
+    number = np.sqrt(squared[:, None, None] + squared[:, None] + half)
     transfer = np.exp(-0.5 * np.square((number - 2 * np.pi / wavelength) / spread))
     white = rng.standard_normal((size,) * 3, dtype=np.float32)
     field = scipy.fft.irfftn(scipy.fft.rfftn(white) * transfer, s=white.shape)

@@ -76,11 +76,13 @@ def draw(
     margins = _margins(tumour, box)
     labels = np.zeros((*tumour.core.distance.shape, num_raters), np.uint8)
     for rater in range(num_raters):
-        fields = phantom_fields.gaussian_fields(rng, margins[0].shape, spacing, HAND_MM, 3)
+        fields = phantom_fields.gaussian_fields(
+            rng, margins[0].shape, spacing, HAND_MM, 3
+        )
         biases = rng.standard_normal(3).astype(np.float32)
         oedema, core, necrosis = (
             _outline(margin, bias, field)
-            for margin, bias, field in zip(margins, biases, fields)
+            for margin, bias, field in zip(margins, biases, fields, strict=True)
         )
         drawn = np.where(core, np.where(necrosis, 1, 4), np.where(oedema, 2, 0))
         labels[(*box, rater)] = drawn

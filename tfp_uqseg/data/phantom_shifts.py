@@ -15,14 +15,14 @@ from tfp_uqseg.data import phantom_contrast, phantom_fields
 #: Names of the shifted test sets, in the order they are written.
 SHIFTS = ("missing_modality", "bias_field", "unseen_contrast", "motion")
 #: The modality that is missing, and the one that stands in for it.
-MISSING, STAND_IN = "flair", "t1"
+MISSING, STAND_IN = "t1", "t2"
 #: At severity 1: share of the stand-in, log2 of the field, share of the unseen
 #: protocol, and standard deviation of the head's movement in mm.
 STRENGTH = {
     "missing_modality": 1.0,
-    "bias_field": 0.6,
-    "unseen_contrast": 0.6,
-    "motion": 2.5,
+    "bias_field": 0.27,
+    "unseen_contrast": 0.47,
+    "motion": 2.1,
 }
 
 
@@ -103,7 +103,7 @@ def _motion(image, grid, rng, millimetres) -> np.ndarray:
     width, height, depth = grid.shape
     waves = [
         2 * np.pi * scipy.fft.fftfreq(size, step).astype(np.float32)
-        for size, step in zip((width, height), grid.spacing)
+        for size, step in zip((width, height), grid.spacing[:2], strict=True)
     ]
     order = np.argsort(np.argsort(waves[1], kind="stable"))  # low to high frequency
     changed = np.empty_like(image)

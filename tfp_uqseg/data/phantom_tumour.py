@@ -102,10 +102,10 @@ def _reach(rng, place, centre) -> np.ndarray:
     axes = np.exp(rng.normal(0, 0.16, 3)).astype(np.float32)
     axes /= np.prod(axes) ** np.float32(1 / 3)
     turn = np.linalg.qr(rng.standard_normal((3, 3)))[0].astype(np.float32)
-    away = [axis - np.float32(at) for axis, at in zip(place, centre)]
+    away = [axis - np.float32(at) for axis, at in zip(place, centre, strict=True)]
     squared = np.zeros(away[0].shape, np.float32)
-    for row, axis in zip(turn, axes):
-        squared += np.square(sum(c * a for c, a in zip(row, away)) / axis)
+    for row, axis in zip(turn, axes, strict=True):
+        squared += np.square(sum(c * a for c, a in zip(row, away, strict=True)) / axis)
     return np.sqrt(squared)
 
 

@@ -142,9 +142,29 @@ def volume_slices(prepared: preprocess.Prepared) -> np.ndarray:
     return np.ascontiguousarray(np.moveaxis(prepared.image, 2, 0), np.float32)
 
 
-def stack_slices(array: np.ndarray) -> np.ndarray:
-    """(x, y, z, ...) from (z, x, y, ...): the inverse of `volume_slices`."""
-    return np.moveaxis(array, 0, 2)
+def from_slices(array: np.ndarray, prepared: preprocess.Prepared) -> np.ndarray:
+    """Stack slices into a volume: the inverse of `volume_slices`.
+
+    Args:
+        array: (z, H, W, ...), one map per slice; H and W may hold padding at the end,
+            which is cut off.
+        prepared: The study they were predicted from.
+
+    Returns:
+        (x, y, z, ...) in the box of the prepared study.
+
+    Raises:
+        ValueError: When there are more or fewer slices, or they are too small.
+    """
+    width, height, depth = prepared.brain.shape
+    array = np.asarray(array)
+    shape = array.shape
+    if array.ndim < 3 or shape[0] != depth or shape[1] < width or shape[2] < height:
+        raise ValueError(
+            f"`array` must hold {depth} slices of at least {(width, height)} voxels; "
+            f"got shape {shape}."
+        )
+    return np.moveaxis(array[:, :width, :height], 0, 2)
 
 
 def _as_cohort(cases, **settings) -> cohort_module.Cohort:

@@ -122,8 +122,10 @@ def prepare(
         DataError: When a modality has no contrast, or the label scheme is not clear.
     """
     mask = names = scheme = None
-    box = _box(study.image) if preprocessing.crop else (slice(None),) * 3
-    box = tuple(slice(*s.indices(n)[:2]) for s, n in zip(box, study.image.shape))
+    shape = study.image.shape[:3]
+    box = tuple(slice(0, n) for n in shape)
+    if preprocessing.crop:
+        box = _box(study.image)
     ids = None if study.labels is None else study.labels[box]
     if study.labels is not None:
         scheme = study.resolve_scheme(regions, label_scheme)
@@ -143,7 +145,7 @@ def prepare(
         mask=mask,
         brain=_any_channel(foreground),
         box=box,
-        shape=study.image.shape[:3],
+        shape=shape,
         modalities=study.modalities,
         regions=names,
         label_scheme=None if scheme is None else scheme.name,

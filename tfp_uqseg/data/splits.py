@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tfp_uqseg import _checks, _files
+from tfp_uqseg import _files
 from tfp_uqseg.data import case as case_module
 
 PARTS = ("train", "validation", "test")

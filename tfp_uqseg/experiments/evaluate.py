@@ -122,7 +122,7 @@ def _choose(folders, cases, skip_missing: bool):
         raise ValueError("`cases` must hold at least one case; it is empty.")
     if not skip_missing:
         return cases, []
-    missing = {id for folder in folders for id in predicted.without_maps(folder, cases)}
+    missing = set().union(*(predicted.without_maps(each, cases) for each in folders))
     kept = [case for case in cases if case.id not in missing]
     if not kept:
         where = " and ".join(str(folder) for folder in folders)
@@ -138,32 +138,40 @@ def _choose(folders, cases, skip_missing: bool):
 def _score_case(case, study, brain, prediction, regions, label_scheme) -> list[dict]:
     """Return the records of one case, one per region."""
     regions = _regions(regions, prediction)
-    reference = None
+    scheme = None
     if study.labels is not None:
-        reference = study.masks(regions, label_scheme).astype(bool)
+        scheme = study.resolve_scheme(regions, label_scheme)
     records = []
-    for k, region in enumerate(regions):
+    for region in regions:
         record = dict.fromkeys(tables.COLUMNS)
         record.update(case=case.id, region=region, method=prediction.method)
-        predicted_mask = prediction.masks[..., prediction.regions.index(region)]
-        mask = None if reference is None else reference[..., k]
+        predicted_mask = prediction.mask(region)
+        mask = None
+        if scheme is not None:
+            mask = predicted.region_mask(study.labels, scheme, region)
         record.update(_volumes(study.grid, mask, predicted_mask, prediction, region))
         if mask is not None:
             record.update(_overlaps(mask, predicted_mask, brain))
         maps = {
-            name: prediction.read(name, region)[brain].astype(np.float64)
+            name: _inside(prediction.read(name, region), brain).astype(np.float64)
             for name in serving.MAPS
         }
         record.update(
             {name: float(maps[name].mean()) for name in serving.UNCERTAINTIES}
         )
         if mask is not None:
-            record.update(_probability_scores(mask[brain], maps["mean_probabilities"]))
+            inside = _inside(mask, brain)
+            record.update(_probability_scores(inside, maps["mean_probabilities"]))
         true_probability = _true_probability(case, region)
         if true_probability is not None:
-            record.update(_against_truth(true_probability[brain], maps))
+            record.update(_against_truth(_inside(true_probability, brain), maps))
         records.append(record)
     return records
+
+
+def _inside(array, brain) -> np.ndarray:
+    """Return the voxels of the brain, in the order in which volumes lie in memory."""
+    return array.T[brain.T]
 
 
 def _regions(regions, prediction) -> tuple[str, ...]:
@@ -296,7 +304,8 @@ def _notes(records, other_records, left_out, level: float) -> list[str]:
     empty = sum(row["both_empty"] or False for row in records)
     if empty:
         notes.append(
-            f"In {empty} patients' regions both masks are empty; Dice and IoU are 1."
+            f"Both masks are empty in {empty} of {len(records)} rows; Dice and IoU "
+            "are 1 there."
         )
     images = sum(row["images"] or 0 for row in records)
     empty = sum(row["images_both_empty"] or 0 for row in records)

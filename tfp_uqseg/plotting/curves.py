@@ -17,6 +17,7 @@ PANELS = (
     ("Objective with KL terms", "per voxel", ("loss",)),
     ("KL of the weights", "nats", ("kl",)),
     ("Bound on the latent KL", "nats", ("latent_bound", "val_latent_bound")),
+    ("KL of the latent code", "nats", ("code_kl", "val_code_kl")),
     ("Dice", "0 to 1", ("dice", "val_dice")),
 )
 
@@ -44,11 +45,18 @@ def loss_curves(history) -> figure.Figure:
     if not panels:
         raise ValueError(
             "`history` must hold numbers other than zero in one of the columns loss, "
-            f"data_loss, kl, latent_bound, dice; its columns are {sorted(columns)}."
+            "data_loss, kl, latent_bound, code_kl, dice; its columns are "
+            f"{sorted(columns)}."
         )
-    plot = figure.Figure(figsize=(3.4 * len(panels), 3.0), layout="constrained")
-    axes = plot.subplots(1, len(panels), squeeze=False)[0]
-    for axis, (title, unit, series) in zip(axes, panels, strict=True):
+    columns_across = min(len(panels), 3)
+    rows = math.ceil(len(panels) / columns_across)
+    plot = figure.Figure(
+        figsize=(3.6 * columns_across, 2.9 * rows), layout="constrained"
+    )
+    axes = list(plot.subplots(rows, columns_across, squeeze=False).flat)
+    for spare in axes[len(panels) :]:
+        spare.remove()
+    for axis, (title, unit, series) in zip(axes[: len(panels)], panels, strict=True):
         _draw_curves(axis, series, columns.get("epoch"))
         axis.set_title(title, fontsize=11)
         axis.set(xlabel="epoch", ylabel=unit)
