@@ -6,19 +6,35 @@ Importing the package registers every layer, loss and metric with `tf_keras`, so
 
 from __future__ import annotations
 
-import importlib as _importlib
-import importlib.util as _util
-
-from tfp_uqseg import _startup
+from tfp_uqseg import (
+    _startup,  # noqa: F401  (first: it loads TensorFlow quietly)
+    callbacks,
+    data,
+    evaluation,
+    experiments,
+    labels,
+    layers,
+    losses,
+    metrics,
+    models,
+    plotting,
+    serving,
+    uncertainty,
+)
 
 __version__ = "0.1.0"
 
-for _name in (
-    "labels layers losses metrics callbacks uncertainty data models evaluation "
-    "plotting experiments serving"
-).split():
-    if _util.find_spec(f"tfp_uqseg.{_name}"):
-        try:
-            _importlib.import_module(f"tfp_uqseg.{_name}")
-        except ImportError:  # transitional
-            pass
+__all__ = [
+    "callbacks",
+    "data",
+    "evaluation",
+    "experiments",
+    "labels",
+    "layers",
+    "losses",
+    "metrics",
+    "models",
+    "plotting",
+    "serving",
+    "uncertainty",
+]

@@ -108,9 +108,9 @@ def check_regions(
         return regions
     if scheme.name == "binary":
         advice = (
-            f"A binary mask has the one region {BINARY_REGION!r}: pass "
-            f"`regions=({BINARY_REGION!r},)`, or the `label_scheme` of the files if "
-            "their ids tell more than tumour and background."
+            f'A binary mask has one region: pass `regions=("{BINARY_REGION}",)`, or '
+            "the `label_scheme` of the files if their ids tell more than tumour and "
+            "background."
         )
     elif BINARY_REGION in missing:
         advice = (

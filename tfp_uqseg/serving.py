@@ -76,7 +76,7 @@ def predict_case(
     num_latent_draws: int | None = None,
     batch_size: int = 8,
     overwrite: bool = False,
-    progress: Callable[[int, int], object] | None = None,
+    progress: Callable[[int], object] | None = None,
 ) -> pathlib.Path:
     """Predict one study and write its maps, label map and summary.
 
@@ -108,7 +108,7 @@ def predict_case(
         num_latent_draws: Inner draws of each network draw; None for the default.
         batch_size: Slices at a time; does not change the result.
         overwrite: Whether to replace the maps of an earlier prediction.
-        progress: Called with (steps done, steps in all).
+        progress: Called with the number of (slice, draw) pairs just finished.
 
     Returns:
         The case's folder.
@@ -149,7 +149,9 @@ def predict_case(
             "settings": settings(model, case, request),
             "versions": versions(),
             "voxel_volume_ml": study.grid.voxel_volume_ml,
-            "regions": _regions(prediction, maps, masks, prepared.brain, study, request),
+            "regions": _regions(
+                prediction, maps, masks, prepared.brain, study, request
+            ),
         }
         _files.write_json(temporary / f"{case.id}_summary.json", summary)
     return place

@@ -21,6 +21,7 @@ def flips_and_turns(
     Returns:
         Image and mask, of the same shapes and types.
     """
+    image, mask = tf.convert_to_tensor(image), tf.convert_to_tensor(mask)
     flip, turns = _draw(seed, _is_square(image))
 
     def move(array):
@@ -40,6 +41,7 @@ def undo_flips_and_turns(array: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     Returns:
         The array as it lay before.
     """
+    array = tf.convert_to_tensor(array)
     flip, turns = _draw(seed, _is_square(array))
     turned = _turn(array, (4 - turns) % 4, array.shape)
     return tf.cond(flip, lambda: tf.reverse(turned, [0]), lambda: turned)

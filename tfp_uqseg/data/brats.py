@@ -104,21 +104,24 @@ def _by_name(folder: Path) -> list[case_module.Case]:
             key = (part.place, part.case_id.lower())
             groups.setdefault(key, []).append(part)
     _adopt_labels(groups)
-    return [_assemble(group) for group in groups.values()]
+    return [
+        _assemble(group)
+        for group in groups.values()
+        if any(part.kind not in ("rater", "truth") for part in group)
+    ]
 
 
 def _adopt_labels(groups: dict[tuple[Path, str], list[naming.Part]]) -> None:
-    """Give labels of a strange name to the one case in their folder that has none.
+    """Give labels of a strange name to the case whose own folder they lie in.
 
     BraTS 2020 ships case 355 with its labels in `W39_1998.09.19_Segm.nii`.
     """
     for key in list(groups):
-        if {part.kind for part in groups[key]} != {naming.LABEL}:
+        owner = (key[0], key[0].name.lower())
+        if owner == key or {part.kind for part in groups[key]} != {naming.LABEL}:
             continue
-        beside = [other for other in groups if other[0] == key[0] and other != key]
-        kinds = [{part.kind for part in groups[other]} for other in beside]
-        if len(beside) == 1 and naming.LABEL not in kinds[0]:
-            groups[beside[0]] += groups.pop(key)
+        if owner in groups and naming.LABEL not in {p.kind for p in groups[owner]}:
+            groups[owner] += groups.pop(key)
 
 
 def _assemble(parts: Sequence[naming.Part]) -> case_module.Case:
@@ -194,6 +197,7 @@ def _by_pattern(
 def _by_volume(
     folder: Path, pattern: str, files: list[Path], names: tuple[str, ...] | None
 ) -> list[case_module.Case]:
+    naming.compile_pattern(pattern)
     if names is None:
         raise ValueError(
             "`modalities` must be given with a `pattern` that has no {modality}: they "
@@ -219,19 +223,23 @@ def _with_labels(
     for case_id, _, path in naming.pattern_parts(
         folder, label_pattern, files, "label_pattern"
     ):
-        if case_id in found:
+        key = case_id.lower()
+        if key in found:
             raise _checks.DataError(
-                f"Case {case_id}: labels must be one file; got {found[case_id]} and "
+                f"Case {case_id}: labels must be one file; got {found[key]} and "
                 f"{path}. Narrow `label_pattern`."
             )
-        found[case_id] = path
-    if not set(found) & {case.id for case in cases}:
+        found[key] = path
+    if not set(found) & {case.id.lower() for case in cases}:
         raise _checks.DataError(
             f"`label_pattern` must fit the labels of some case; {label_pattern!r} fits "
             f"{_some(found) or 'no file'} in {folder}, the cases are "
             f"{_some(case.id for case in cases)}."
         )
-    return [dataclasses.replace(case, label_path=found.get(case.id)) for case in cases]
+    return [
+        dataclasses.replace(case, label_path=found.get(case.id.lower()))
+        for case in cases
+    ]
 
 
 def _check_found(
@@ -248,8 +256,8 @@ def _check_found(
         )
     counts = Counter(case.id.lower() for case in cases)
     for case in cases:
-        twins = [other for other in cases if other.id.lower() == case.id.lower()]
         if counts[case.id.lower()] > 1:
+            twins = [other for other in cases if other.id.lower() == case.id.lower()]
             places = " and ".join(str(_place(twin)) for twin in twins)
             raise _checks.DataError(
                 f"Case {case.id}: ids must be unique; found in {places}. Move one out "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import shutil
@@ -148,7 +149,7 @@ def gather(
         divisor: H and W are multiples of this.
         raters: "label" takes the labels, "random" and "mean" the files of raters.
         cache: Whether to keep the images in memory, about 28 MB for a study of BraTS,
-            or else in temporary files, deleted with the cohort.
+            or else in temporary files, deleted with the cohorts that share them.
         progress: Called with the number of cases read, and of all.
 
     Returns:
@@ -178,20 +179,28 @@ def gather(
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
         raise
-    cohort = Cohort(
-        volumes=tuple(
-            _volume(one, scheme, names)
-            for one, scheme in zip(read, schemes, strict=True)
-        ),
+    volumes = tuple(
+        _volume(one, scheme, names) for one, scheme in zip(read, schemes, strict=True)
+    )
+    if folder is not None:
+        # With the volumes, since cohorts that share them may be made of this one.
+        for volume in volumes:
+            weakref.finalize(volume, _forget, folder / f"{volume.case_id}.npy")
+    return Cohort(
+        volumes=volumes,
         regions=names,
         modalities=read[0].study.modalities,
         label_schemes=tuple(scheme.name for scheme in schemes),
         size=size,
         raters=raters,
     )
-    if folder is not None:
-        weakref.finalize(cohort, shutil.rmtree, folder, True)
-    return cohort
+
+
+def _forget(path: Path) -> None:
+    """Delete the file of a volume, and the folder after the last one."""
+    with contextlib.suppress(OSError):
+        path.unlink()
+        path.parent.rmdir()
 
 
 def _read_all(cases, read_one, progress) -> list[_Read]:
@@ -259,9 +268,9 @@ def _check_not_binary(one, ids, regions, label_scheme) -> None:
         return
     raise _checks.DataError(
         f"Case {one.study.case_id}, file {one.study.label_path}: `label_scheme` must "
-        "be given; in all cases named like this one the labels are 0 and 1 alone, as in a "
-        f'binary mask. Pass `regions=("{labels.BINARY_REGION}",)` for a binary mask, '
-        'or `label_scheme="brats2018"` if 1 is the necrotic core.'
+        "be given; in all cases named like this one the labels are 0 and 1 alone, as "
+        f'in a binary mask. Pass `regions=("{labels.BINARY_REGION}",)` for one, or '
+        '`label_scheme="brats2018"` if 1 is the necrotic core.'
     )
 
 

@@ -53,13 +53,14 @@ def nifti_files(folder: Path) -> list[Path]:
     found, seen = [], {os.path.realpath(folder)}
     for place, folders, files in os.walk(folder, followlinks=True):
         # Links may lead to one folder twice, or in a circle.
-        real = {name: os.path.realpath(Path(place, name)) for name in sorted(folders)}
-        folders[:] = [
-            name
-            for name, target in real.items()
-            if not name.startswith((".", "__MACOSX")) and target not in seen
-        ]
-        seen.update(real[name] for name in folders)
+        links = {name: Path(place, name).is_symlink() for name in sorted(folders)}
+        new = []
+        for name in sorted(links, key=links.get):
+            target = os.path.realpath(Path(place, name))
+            if not name.startswith((".", "__MACOSX")) and target not in seen:
+                new.append(name)
+                seen.add(target)
+        folders[:] = sorted(new)
         found += [
             Path(place, name)
             for name in sorted(files)
@@ -111,21 +112,21 @@ def parse(path: Path) -> Part | None:
 
 
 def pattern_parts(
-    folder: Path, pattern: str, files: list[Path], kind: str | None = None
+    folder: Path, pattern: str, files: list[Path], argument: str = "pattern"
 ) -> Iterator[tuple[str, str | None, Path]]:
-    """(case id, modality token or None, file) of every file that fits a pattern.
+    """Yield (case id, modality token or None, file) for every file of a pattern.
 
     Args:
         folder: The pattern is relative to it.
         pattern: A path with `{case}`, optionally `{modality}` and the wildcards `*`
             (within a folder) and `**/` (any folders). Letter case does not count.
         files: Candidates.
-        kind: Name of the argument, for errors.
+        argument: Its name, for errors.
 
     Raises:
         ValueError: When the pattern has no `{case}` or an unknown placeholder.
     """
-    expression = _compile(pattern, kind or "pattern")
+    expression = compile_pattern(pattern, argument)
     for path in files:
         match = expression.fullmatch(path.relative_to(folder).as_posix())
         if match is not None:
@@ -156,7 +157,12 @@ def label_scheme(case_id: str, tokens: set[str]) -> tuple[str | None, tuple[str,
     return None, tuple(case_module.labels.SCHEMES)
 
 
-def _compile(pattern: str, argument: str) -> re.Pattern:
+def compile_pattern(pattern: str, argument: str = "pattern") -> re.Pattern:
+    """The regular expression of a pattern with `{case}` and `{modality}`.
+
+    Raises:
+        ValueError: When the pattern has no `{case}` or an unknown placeholder.
+    """
     placeholders = set(re.findall(r"\{(.*?)\}", pattern))
     if "case" not in placeholders or placeholders - {"case", "modality"}:
         raise ValueError(
@@ -168,7 +174,9 @@ def _compile(pattern: str, argument: str) -> re.Pattern:
     for piece in re.split(r"(\{case\}|\{modality\}|\*\*/|\*)", pattern):
         if piece in ("{case}", "{modality}"):
             name = piece[1:-1]
-            out += f"(?P={name})" if name in seen else rf"(?P<{name}>[^/]+?)"
+            # The longest case id: of `A_1_t1` in "{case}_{modality}" it is `A_1`.
+            new = rf"(?P<{name}>[^/]+{'' if name == 'case' else '?'})"
+            out += f"(?P={name})" if name in seen else new
             seen.add(name)
         else:
             out += {"**/": r"(?:.*/)?", "*": r"[^/]*"}.get(piece, re.escape(piece))

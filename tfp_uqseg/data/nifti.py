@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 import os
 import zlib
 from dataclasses import dataclass
@@ -217,7 +218,6 @@ def write(
 def _content(stored: np.ndarray, grid: Grid) -> bytes:
     header = grid.header.copy()
     header.set_data_dtype(stored.dtype)
-    header.set_data_shape(stored.shape)
     # The display window, intent and offset are the source file's, not the map's.
     for field in ("cal_min", "cal_max", "vox_offset", "intent_code"):
         header[field] = 0
@@ -237,19 +237,47 @@ def _open(path: Path, case_id: str, header_only: bool = False):
         )
     try:
         content = _bytes(path, header_only)
-        two = content[:4] in (b"\x1c\x02\0\0", b"\0\0\x02\x1c")
-        kind = nibabel.Nifti2Image if two else nibabel.Nifti1Image
-        return kind.from_bytes(content)
     except (EOFError, OSError, zlib.error) as error:
-        raise _checks.DataError(
-            f"Case {case_id}, file {path}: must be a whole NIfTI file; it is cut short "
-            f"or damaged ({error}). Copy or download it again."
-        ) from error
-    except (ValueError, KeyError, nibabel.filebasedimages.ImageFileError) as error:
+        raise _damaged(path, case_id, error) from error
+    two = content[:4] in (b"\x1c\x02\0\0", b"\0\0\x02\x1c")
+    kind = nibabel.Nifti2Image if two else nibabel.Nifti1Image
+    try:
+        image = kind.from_bytes(content)
+        raw = kind.header_class(content[: 540 if two else 348], check=False)
+    except Exception as error:  # nibabel has a dozen kinds for bytes without sense
         raise _checks.DataError(
             f"Case {case_id}, file {path}: must be a NIfTI file (.nii or .nii.gz); its "
             f"header cannot be read ({error})."
         ) from error
+    _check_zooms(raw, path, case_id)
+    if not header_only:
+        _check_length(image, len(content), path, case_id)
+    return image
+
+
+def _check_zooms(header, path: Path, case_id: str) -> None:
+    """Refuse voxel sizes of 0, which nibabel reads as 1."""
+    zooms = header["pixdim"][1:4]
+    if not np.isfinite(zooms).all() or not zooms.all():
+        raise _checks.DataError(
+            f"Case {case_id}, file {path}: voxel sizes must be above 0 and finite; got "
+            f"{zooms.tolist()} in pixdim. Repair the header first."
+        )
+
+
+def _check_length(image, found: int, path: Path, case_id: str) -> None:
+    proxy = image.dataobj
+    voxels = math.prod(int(n) for n in image.shape)
+    needed = int(proxy.offset) + voxels * proxy.dtype.itemsize
+    if found < needed:
+        raise _damaged(path, case_id, f"{needed} bytes expected, {found} found")
+
+
+def _damaged(path: Path, case_id: str, reason: object) -> _checks.DataError:
+    return _checks.DataError(
+        f"Case {case_id}, file {path}: must be a whole NIfTI file; it is cut short or "
+        f"damaged ({reason}). Copy or download it again."
+    )
 
 
 def _bytes(path: Path, header_only: bool) -> bytes:
@@ -277,19 +305,14 @@ def _grid(image, path: Path, case_id: str, channels: bool) -> Grid:
     if 0 in shape:
         raise _checks.DataError(f"{where} must hold voxels; got shape {shape}.")
     affine = image.affine
-    zooms = np.array(image.header.get_zooms()[:3], float)
     sizes = nibabel.affines.voxel_sizes(affine)
-    if not np.isfinite(affine).all() or not (zooms > 0).all() or not (sizes > 0).all():
+    volume = abs(np.linalg.det(affine[:3, :3])) if np.isfinite(affine).all() else 0.0
+    if not volume > 1e-6 * np.prod(sizes):
         raise _checks.DataError(
-            f"{where} voxel sizes must be above 0 and finite; got {zooms.tolist()} in "
-            f"pixdim and {sizes.tolist()} in the affine. Repair the header first."
+            f"{where} the affine must span three axes and be finite; got "
+            f"{affine.tolist()}. Repair the header first."
         )
     orientation = orientations.io_orientation(affine)
-    if np.isnan(orientation).any() or abs(np.linalg.det(affine)) < 1e-12:
-        raise _checks.DataError(
-            f"{where} the affine must span three axes; got {affine.tolist()}. Repair "
-            "the header first."
-        )
     return Grid(shape[:3], affine, orientation, image.header.copy(), path)
 
 
@@ -305,14 +328,10 @@ def _array(image, path: Path, case_id: str) -> np.ndarray:
         if (proxy.slope, proxy.inter) == (1.0, 0.0):
             array = proxy.get_unscaled()
         else:
-            array = proxy.get_scaled(dtype=np.float32)
             with np.errstate(over="ignore"):
-                array = array.astype(np.float32, copy=False)
+                array = np.asanyarray(proxy, dtype=np.float32)
     except (EOFError, OSError, ValueError) as error:
-        raise _checks.DataError(
-            f"Case {case_id}, file {path}: must be a whole NIfTI file; it is cut short "
-            f"or damaged ({error}). Copy or download it again."
-        ) from error
+        raise _damaged(path, case_id, error) from error
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 

@@ -186,7 +186,7 @@ def make_cohort(
     counts.update(dict.fromkeys(("test", *shifts), others))
     folder = Path(folder)
     _check_folder(folder, overwrite)
-    seed = _check_seed(seed)
+    seed = _check_count("seed", seed, smallest=0)
     settings = {
         "shape": list(_check_shape(shape)),
         "num_raters": _check_count("num_raters", num_raters, smallest=0),
@@ -284,18 +284,25 @@ def _check_shape(shape) -> tuple[int, int, int]:
 
 
 def _check_count(name: str, value, *, smallest: int) -> int:
-    if smallest == 0 and isinstance(value, int) and value == 0:
-        return 0
-    return _checks.positive_integer(name, value)
+    if smallest == 1:
+        return _checks.positive_integer(name, value)
+    whole = hasattr(value, "__index__") and not isinstance(value, bool)
+    if not whole or value.__index__() < 0:
+        raise ValueError(f"`{name}` must be a whole number, 0 or more; got {value!r}.")
+    return value.__index__()
 
 
 def _check_seed(seed) -> int | tuple[int, ...]:
-    parts = tuple(seed) if isinstance(seed, Iterable) else (seed,)
+    parts = tuple(seed) if _several(seed) else (seed,)
     for part in parts:
         if not hasattr(part, "__index__") or part.__index__() < 0:
             raise ValueError(f"`seed` must be a whole number, 0 or more; got {seed!r}.")
     parts = tuple(part.__index__() for part in parts)
-    return parts if isinstance(seed, Iterable) else parts[0]
+    return parts if _several(seed) else parts[0]
+
+
+def _several(seed) -> bool:
+    return isinstance(seed, Iterable) and not isinstance(seed, str)
 
 
 def _check_shifts(shifts, severities) -> tuple[str, ...]:

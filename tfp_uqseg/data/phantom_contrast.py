@@ -13,10 +13,10 @@ from tfp_uqseg.data import (
 MODALITIES = ("flair", "t1", "t1ce", "t2")
 #: Signal of white, grey, fluid, oedema, enhancing rim, necrosis, healthy vessels.
 USUAL = {
-    "flair": (0.60, 0.78, 0.20, 1.20, 1.02, 0.72, 0.60),
-    "t1": (1.00, 0.72, 0.30, 0.70, 0.72, 0.48, 0.70),
-    "t1ce": (0.90, 0.68, 0.28, 0.64, 1.50, 0.40, 1.60),
-    "t2": (0.48, 0.70, 1.45, 1.02, 0.86, 1.25, 0.60),
+    "flair": (0.60, 0.78, 0.20, 1.12, 1.02, 0.72, 0.60),
+    "t1": (1.00, 0.72, 0.30, 0.56, 0.66, 0.48, 0.70),
+    "t1ce": (0.90, 0.68, 0.28, 0.58, 1.50, 0.40, 1.60),
+    "t2": (0.48, 0.70, 1.45, 0.88, 0.86, 1.25, 0.60),
 }
 #: A protocol never trained on: FLAIR with hardly any T2 weight and grey fluid, T1 with
 #: an inversion that darkens grey matter, late T1ce, proton-density weighted T2.
@@ -50,7 +50,7 @@ def paint(
     Returns:
         float32 (X, Y, Z, 4), white matter of T1 near 1, 0 outside the brain.
     """
-    oedema, core, necrosis = _visible(rng, grid, tumour)
+    oedema, core, necrosis, uptake = _visible(rng, grid, tumour)
     faint = float(rng.uniform(0.4, 0.95)) / max(difficulty, 0.2) ** 0.5
     oedema = oedema * np.float32(min(faint, 1.3))
     spots = _age_spots(rng, grid, anatomy)
@@ -66,7 +66,7 @@ def paint(
         plain += 0.8 * (swollen - white) * spots
         plain += (vessel - plain) * anatomy.vessels
         plain += (swollen - white) * oedema * (anatomy.white + 0.8 * anatomy.grey)
-        plain += (rim - plain) * core
+        plain += (swollen + uptake * (rim - swollen) - plain) * core
         plain += (dead - plain) * core * necrosis
         plain *= 1 + 0.025 * texture[index % 2] + 0.08 * bias[index]
         image[..., index] = np.maximum(plain, 0.02) * anatomy.brain
@@ -99,15 +99,18 @@ def acquire(
     return scanned
 
 
-def _visible(rng, grid, tumour) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the visible share of oedema, core and necrosis, 0..1."""
-    patchy = phantom_fields.gaussian_fields(rng, grid.shape, grid.spacing, 4.0, 2)
+def _visible(rng, grid, tumour) -> tuple[np.ndarray, ...]:
+    """Return the visible share of oedema, core, necrosis, and of contrast uptake."""
+    patchy = phantom_fields.gaussian_fields(rng, grid.shape, grid.spacing, 4.0, 3)
     # The logistic function of 1.7 x is within .01 of Phi(x).
-    oedema = phantom_fields.sigmoid(1.7 * tumour.oedema.margin())
-    core = phantom_fields.sigmoid(1.7 * tumour.core.margin())
-    necrosis = phantom_fields.sigmoid(1.7 * tumour.necrosis.margin())
+    oedema, core, necrosis = (
+        phantom_fields.sigmoid(1.7 * border.margin())
+        for border in (tumour.oedema, tumour.core, tumour.necrosis)
+    )
     oedema = oedema * np.clip(1 + 0.14 * patchy[0], 0.5, 1.5)
-    return oedema, core, necrosis * np.clip(0.92 + 0.12 * patchy[1], 0, 1)
+    necrosis = necrosis * np.clip(0.92 + 0.12 * patchy[1], 0, 1)
+    uptake = float(rng.uniform(0.4, 1.0)) * np.clip(1 + 0.35 * patchy[2], 0, 1.3)
+    return oedema, core, necrosis, uptake
 
 
 def _age_spots(rng, grid, anatomy) -> np.ndarray:

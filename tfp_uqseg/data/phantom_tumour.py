@@ -49,7 +49,7 @@ def choose_mass(
             float(rng.uniform(-56, 50)),
             float(rng.uniform(low + room, high - room)) if high > low else low,
         )
-        # An outline a fifth smaller than the brain keeps most of the core inside.
+        # A quarter of the way below the surface, most of the core lies inside.
         if phantom_anatomy.outline_radius(*np.float64(centre), 0.95) < 0.72:
             strength = float(rng.uniform(0.1, 0.4))
             return phantom_anatomy.Mass(centre, radius, strength)
@@ -64,37 +64,34 @@ def build(
     difficulty: float,
 ) -> Tumour:
     """Draw the tumour's outlines and how sharply they can be seen."""
-    lumps, fingers, softness, rim, core_lumps, _ = _fields(rng, grid)
+    shape, spacing = grid.shape, grid.spacing
+    coarse = phantom_fields.gaussian_fields(rng, shape, spacing, 9.0, 4)
+    lumps, softness, rim, core_lumps = coarse
+    fingers = phantom_fields.gaussian_fields(rng, shape, spacing, 3.5, 1)[0]
     place = grid.coordinates()
-    reach = _reach(rng, place, mass.centre)
-    core_radius = mass.radius * float(rng.uniform(0.42, 0.66))
-    shifted = [c + rng.normal(0, 0.18) * mass.radius for c in mass.centre]
-    core_reach = _reach(rng, place, shifted)
-    core = core_radius - core_reach + 0.16 * core_radius * core_lumps + 1.0 * fingers
     barred = _outside(anatomy) + _across(place, mass)
+    core_radius = mass.radius * float(rng.uniform(0.42, 0.66))
+    core_centre = [c + rng.normal(0, 0.18) * mass.radius for c in mass.centre]
+    core = core_radius * (1 + 0.16 * core_lumps) + fingers
+    core = np.minimum(core - _reach(rng, place, core_centre), anatomy.depth - 1.5)
     # Necrosis swallows the sulci inside it; the core's edge respects them.
     core = core - 12 * anatomy.csf * np.clip(1 - core / 4, 0, 1) - barred
-    oedema = mass.radius - reach + 0.2 * mass.radius * lumps + 2.2 * fingers
+    oedema = mass.radius * (1 + 0.2 * lumps) + 2.2 * fingers
+    oedema = oedema - _reach(rng, place, mass.centre)
     # Vasogenic oedema runs along white matter and spares cortex and fluid.
     oedema = oedema - 7 * anatomy.grey - 16 * anatomy.csf - barred
     oedema = np.maximum(oedema, core)
-    rim_mm = float(rng.uniform(2.6, 4.6)) * np.clip(1 + 0.5 * rim, 0.35, 2.2)
+    rim_mm = float(rng.uniform(3.0, 5.4)) * np.clip(1 + 0.5 * rim, 0.45, 2.2)
     necrosis = core - rim_mm + 0.6 * fingers
     soft = phantom_fields.sigmoid(1.6 * softness - 0.2)
     width = np.float32(max(difficulty, 0.05))
+    # However soft the core, most raters agree that its rim is there.
+    widest = 0.45 * rim_mm
     return Tumour(
         oedema=Border(oedema, width * (1.2 + 4.3 * soft)),
-        core=Border(core, width * (0.9 + 2.1 * soft)),
-        necrosis=Border(necrosis, width * (0.7 + 1.3 * soft)),
+        core=Border(core, np.minimum(width * (0.9 + 2.1 * soft), widest)),
+        necrosis=Border(necrosis, np.minimum(width * (0.7 + 1.3 * soft), widest)),
     )
-
-
-def _fields(rng, grid) -> np.ndarray:
-    """Draw lumps, fingers, softness, rim and core lumps: float32 (6, *grid)."""
-    shape, spacing = grid.shape, grid.spacing
-    coarse = phantom_fields.gaussian_fields(rng, shape, spacing, 9.0, 4)
-    fine = phantom_fields.gaussian_fields(rng, shape, spacing, 3.5, 2)
-    return np.stack([coarse[0], fine[0], coarse[1], coarse[2], coarse[3], fine[1]])
 
 
 def _reach(rng, place, centre) -> np.ndarray:
@@ -110,8 +107,8 @@ def _reach(rng, place, centre) -> np.ndarray:
 
 
 def _outside(anatomy) -> np.ndarray:
-    """Return a penalty that keeps outlines off the brain's surface, mm."""
-    return 3 * np.maximum(1.5 - anatomy.depth, 0)
+    """Return a penalty that keeps outlines inside the brain, mm."""
+    return np.where(anatomy.brain, 3 * np.maximum(1.5 - anatomy.depth, 0), 1e4)
 
 
 def _across(place, mass) -> np.ndarray:

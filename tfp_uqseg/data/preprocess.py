@@ -210,14 +210,14 @@ def _box(image: np.ndarray) -> tuple[slice, ...]:
     """Smallest box around every voxel where some modality is not 0."""
     ends = []
     for channel in range(image.shape[-1]):
-        # Twice the range of |v| along one axis at a time is all the box needs.
         inside = image[..., channel] != 0
         flat = inside.any(axis=2)
         ends.append((flat.any(axis=1), flat.any(axis=0), inside.any(axis=(0, 1))))
     box = []
     for axis in range(3):
         occupied = np.logical_or.reduce([end[axis] for end in ends])
-        where = np.flatnonzero(occupied)
+        # A study of zeros keeps its grid, for `_scale` to name the modality.
+        where = np.flatnonzero(occupied) if occupied.any() else (0, len(occupied) - 1)
         box.append(slice(int(where[0]), int(where[-1]) + 1))
     return tuple(box)
 

@@ -55,6 +55,8 @@ class TrainConfig:
         intensity: ``"zscore"`` or the paper's ``"rescale"``.
         clip: Largest absolute z-score.
         augment: Whether to flip and turn the training slices.
+        cache: Whether to hold the slices in memory, 28 MB for a study of BraTS, or in
+            temporary files.
         keep: Weights to keep: of the ``"last"`` epoch, or of the one with the
             ``"best"`` validation Dice once the KL has its full weight.
         size: Height and width of the training slices in voxels, filled in by `train`.
@@ -80,6 +82,7 @@ class TrainConfig:
     intensity: str = "zscore"
     clip: float = 5.0
     augment: bool = True
+    cache: bool = True
     keep: str = "last"
     size: tuple[int, int] | None = None
 
@@ -177,6 +180,7 @@ _ALLOWED = {
     "raters": RATERS,
     "intensity": INTENSITIES,
     "augment": (True, False),
+    "cache": (True, False),
     "keep": KEEPS,
 }
 
@@ -211,7 +215,9 @@ def _fraction(name: str, value: object) -> None:
 def _seed(value: object) -> None:
     whole = isinstance(value, int) and not isinstance(value, bool)
     if not whole or not 0 <= value < 2**31:
-        raise ValueError(f"`seed` must be a whole number from 0 to 2^31 - 1; got {value!r}.")
+        raise ValueError(
+            f"`seed` must be a whole number from 0 to 2^31 - 1; got {value!r}."
+        )
 
 
 def _size(config: TrainConfig) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import io
 import os
 import pathlib
 
@@ -109,35 +110,31 @@ def write_start(
 
 
 def extended(
-    stored: config_module.TrainConfig, asked: config_module.TrainConfig | dict | None
+    stored: config_module.TrainConfig, asked: config_module.TrainConfig | None
 ) -> config_module.TrainConfig:
     """Return the settings of a resumed run.
 
     Args:
         stored: As the run was started.
-        asked: Full settings, only those that were asked for, or None.
+        asked: Settings of which a value that is not None must equal the stored one,
+            unless it is `EXTENDABLE`; None keeps all.
 
     Raises:
-        ValueError: If `asked` changes more than `EXTENDABLE`.
+        ValueError: If `asked` changes more.
     """
     if asked is None:
         return stored
-    if isinstance(asked, config_module.TrainConfig):
-        # None means "decide for me"; the stored settings hold what was decided.
-        asked = {
-            name: value
-            for name, value in dataclasses.asdict(asked).items()
-            if value is not None
-        }
-    for name, value in asked.items():
+    changes = {}
+    for name, value in dataclasses.asdict(asked).items():
         found = getattr(stored, name)
-        value = tuple(value) if isinstance(value, list) else value
-        if name not in EXTENDABLE and value != found:
+        if value is None or value == found:
+            continue
+        if name not in EXTENDABLE:
             raise ValueError(
                 f"`{name}` must stay {found!r} in a resumed run; got {value!r}. Leave "
                 "it out, or start a new run in another folder."
             )
-    changes = {name: asked[name] for name in EXTENDABLE if name in asked}
+        changes[name] = value
     return dataclasses.replace(stored, **changes)
 
 
@@ -159,8 +156,8 @@ def read_history(run: Run) -> list[dict]:
 def write_history(run: Run, rows: list[dict]) -> None:
     """Write one row per epoch, whole or not at all; absent values stay empty."""
     names = list(dict.fromkeys(name for row in rows for name in row))
-    with _files.whole_file(run.history) as temporary:
-        with open(temporary, "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, names, restval="")
-            writer.writeheader()
-            writer.writerows(rows)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    _files.write_text(run.history, text.getvalue())

@@ -62,6 +62,7 @@ class Clock:
         most_epochs: Epochs after which the run ends.
         max_minutes: Minutes after which the run ends; None for no limit.
         elapsed: Seconds that earlier parts of the run took.
+        reserve: Seconds at the end that belong to the closing validation.
         now: A monotonic clock in seconds.
     """
 
@@ -71,11 +72,12 @@ class Clock:
         *,
         max_minutes: float | None = None,
         elapsed: float = 0.0,
+        reserve: float = 0.0,
         now: Callable[[], float] = time.monotonic,
     ):
         self.most_epochs = most_epochs
         self.max_seconds = math.inf if max_minutes is None else 60.0 * max_minutes
-        self.reserve = 0.0
+        self.reserve = reserve
         self._earlier, self._now, self._start = elapsed, now, None
 
     def start(self) -> None:

@@ -67,7 +67,10 @@ class BayesianKernel:
         self.bias = None
         if self.use_bias:
             self.bias = self.add_weight(
-                name="bias", shape=(shape[self._output_axis],), **options
+                name="bias",
+                shape=(shape[self._output_axis],),
+                initializer="zeros",
+                **options,
             )
         self.kl_weight = self.add_weight(
             name="kl_weight",

@@ -1,7 +1,8 @@
 """Networks: `build` gives one by the name of its method."""
 
 from tfp_uqseg.models import blocks, bottleneck, unet
-from tfp_uqseg.models.build import BACKBONES, METHODS, build
+from tfp_uqseg.models.builder import BACKBONES, METHODS, build
+from tfp_uqseg.models.export import export
 from tfp_uqseg.models.segmenter import Segmenter
 
 __all__ = [
@@ -11,5 +12,6 @@ __all__ = [
     "blocks",
     "bottleneck",
     "build",
+    "export",
     "unet",
 ]

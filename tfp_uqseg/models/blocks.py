@@ -8,6 +8,8 @@ import tf_keras
 from tfp_uqseg import _checks, layers
 
 ACTIVATION = "relu"
+NORMALIZATIONS = (None, "batch", "group")
+_GROUPS = 4
 
 
 class Factory:
@@ -17,12 +19,15 @@ class Factory:
         rank: Number of spatial dimensions, 2 or 3.
         seed: Seed of the network; every layer gets one derived from it.
         bayesian: Whether convolutions and dense layers have a posterior.
+        normalization: None, ``"batch"`` or ``"group"``, between convolution and ReLU.
         options: Arguments of the Bayesian layers (``prior``, ...).
     """
 
-    def __init__(self, rank, seed, *, bayesian=False, options=None):
+    def __init__(self, rank, seed, *, bayesian=False, normalization=None, options=None):
         _checks.one_of("rank", rank, (2, 3))
+        _checks.one_of("normalization", normalization, NORMALIZATIONS)
         self.rank, self.seed, self.bayesian = rank, int(seed), bayesian
+        self.normalization = normalization
         self.options = dict(options or {})
         self._made = 0
 
@@ -32,20 +37,33 @@ class Factory:
         state = np.random.SeedSequence([self.seed & 0xFFFFFFFF, self._made])
         return int(state.generate_state(1)[0] & 0x7FFFFFFF)
 
-    def switched(self, *, bayesian: bool) -> Factory:
-        """Return a factory of the other kind that goes on with this one's seeds."""
+    def bare(self, *, bayesian: bool) -> Factory:
+        """Return a factory without normalisation that goes on with this one's seeds."""
         other = Factory(
-            self.rank, self.seed, bayesian=bayesian, options=self.options
+            self.rank,
+            self.seed,
+            bayesian=bayesian,
+            options=self.options,
         )
         other.next_seed = self.next_seed
         return other
 
     def convolution(self, filters, size=3, *, strides=1, activation=ACTIVATION, name):
-        """Return a convolution with same padding."""
+        """Return a convolution with same padding, its normalisation and activation."""
         kind = ("Convolution2DFlipout", "Convolution3DFlipout"), ("Conv2D", "Conv3D")
-        return self._layer(
-            kind, filters, size, strides, activation=activation, name=name
-        )
+        if self.normalization is None or activation is None:
+            return self._layer(
+                kind, filters, size, strides, activation=activation, name=name
+            )
+        linear = self._layer(kind, filters, size, strides, activation=None, name=name)
+        normalise = self._normalisation(f"{name}_norm")
+        activate = tf_keras.layers.Activation(activation, name=f"{name}_{activation}")
+        return lambda tensor: activate(normalise(linear(tensor)))
+
+    def _normalisation(self, name):
+        if self.normalization == "batch":
+            return tf_keras.layers.BatchNormalization(momentum=0.95, name=name)
+        return tf_keras.layers.GroupNormalization(_GROUPS, name=name)
 
     def up_convolution(self, filters, *, activation=None, name):
         """Return a transposed convolution that doubles every spatial extent."""

@@ -88,6 +88,15 @@ class LatentBound(tf_keras.layers.Layer):
 
 
 @tf_keras.saving.register_keras_serializable(package=_PACKAGE)
+class AsTensor(tf_keras.layers.Layer):
+    """Turns a distribution into its tensor, in the compute dtype of the policy."""
+
+    def call(self, inputs):
+        """Return the tensor that the distribution stands for."""
+        return tf.cast(tf.convert_to_tensor(inputs), self.compute_dtype)
+
+
+@tf_keras.saving.register_keras_serializable(package=_PACKAGE)
 class Spread(tf_keras.layers.Layer):
     """Spreads a code over a coarse grid and appends the grid's coordinates.
 
@@ -184,15 +193,16 @@ def attach(
     Returns:
         Keras tensor (B, ..., 2 K).
     """
-    plain = factory.switched(bayesian=False)
-    bayes = factory.switched(bayesian=True)
+    plain = factory.bare(bayesian=False)
+    bayes = factory.bare(bayesian=True)
     map_parameters = plain.convolution(
         2 * num_regions, 1, activation=None, name="map_parameters"
     )(backbone_features)
     maps = layers.GaussianLatent(
         LATENT_MIN_STDDEV, seed=factory.next_seed(), name="maps"
     )(map_parameters)
-    encoded = _encode(bayes, maps, latent_filters)
+    sampled_maps = AsTensor(name="sampled_maps")(maps)
+    encoded = _encode(bayes, sampled_maps, latent_filters)
     pooled = tf_keras.layers.Flatten(name="encoded_mean")(
         factory.global_mean("encoder_pool")(encoded[-1])
     )
@@ -206,7 +216,7 @@ def attach(
     )(decoded[0])
     predicted = _predict(
         bayes,
-        maps,
+        sampled_maps,
         decoded,
         encoded if decoder_skips else None,
         backbone_features if backbone_skip else None,

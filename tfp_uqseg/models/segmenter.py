@@ -5,7 +5,8 @@ from __future__ import annotations
 import tensorflow as tf
 import tf_keras
 
-from tfp_uqseg import losses, metrics
+from tfp_uqseg import losses
+from tfp_uqseg import metrics as overlap_metrics
 from tfp_uqseg.layers import noise
 
 _PACKAGE = "tfp_uqseg"
@@ -86,7 +87,7 @@ class Segmenter(tf_keras.Model):
         super().compile(
             optimizer=tf_keras.optimizers.Adam(1e-3) if optimizer is None else optimizer,
             loss=losses.DiceCrossEntropy() if loss is None else loss,
-            metrics=[dice_metric()] if metrics is None else metrics,
+            metrics=[overlap_metrics.Dice()] if metrics is None else metrics,
             **kwargs,
         )
 
@@ -175,6 +176,12 @@ class Segmenter(tf_keras.Model):
         return f"Segmenter({shown}, parameters={self.count_params():,})"
 
 
-def dice_metric() -> metrics.Dice:
-    """Return the metric that `compile` uses by default."""
-    return metrics.Dice()
+def check_kl_terms(model: Segmenter) -> None:
+    """Raise unless every layer that draws a kernel has a KL term, and only those."""
+    drawing = [layer for layer in model.layers if hasattr(layer, "kernel_stddev")]
+    expected = model.settings["method"] != "deterministic"
+    if len(drawing) != len(model.bayesian_layers) or bool(drawing) != expected:
+        raise ValueError(
+            f"`method` {model.settings['method']!r} gave {len(drawing)} Bayesian layers "
+            f"and {len(model.bayesian_layers)} KL terms; they must be equal in number."
+        )

@@ -22,6 +22,7 @@ def build(
     base_filters: int = 16,
     depth: int = 4,
     seed: int = 0,
+    normalization: str | None = "batch",
     prior: str | float = "he_normal",
     initial_stddev_ratio: float = 0.1,
     gaussian_logits: bool | None = None,
@@ -46,6 +47,7 @@ def build(
         base_filters: Channels at full resolution.
         depth: Number of resolutions of the backbone.
         seed: Sets the initial weights and the training noise.
+        normalization: None, ``"batch"`` or ``"group"``, in front of every ReLU.
         prior: Prior of the Bayesian kernels, see `layers.Convolution2DFlipout`.
         initial_stddev_ratio: Initial posterior scale, see there.
         gaussian_logits: Whether the last layer gives a spread of the logits beside
@@ -68,6 +70,7 @@ def build(
         len(settings["input_shape"]) - 1,
         seed,
         bayesian=method == "flipout",
+        normalization=normalization,
         options={
             "prior": priors.check(prior),
             "initial_stddev_ratio": initial_stddev_ratio,
@@ -79,7 +82,7 @@ def build(
     outputs = _logits(factory, images, settings)
     model = segmenter.Segmenter(images, outputs, name=method)
     model.configure({**settings, "size_divisor": _divisor(settings)})
-    _check_kl_terms(model)
+    segmenter.check_kl_terms(model)
     return model
 
 
@@ -139,15 +142,4 @@ def _check(settings: dict) -> None:
         raise ValueError(
             "`gaussian_logits` must be True or None for the method 'latent', whose "
             "predictive head is a normal distribution; got False."
-        )
-
-
-def _check_kl_terms(model: segmenter.Segmenter) -> None:
-    """Raise unless every layer that draws a kernel has a KL term, and only those."""
-    drawing = [layer for layer in model.layers if hasattr(layer, "kernel_stddev")]
-    expected = model.settings["method"] != "deterministic"
-    if len(drawing) != len(model.bayesian_layers) or bool(drawing) != expected:
-        raise ValueError(
-            f"`method` {model.settings['method']!r} gave {len(drawing)} Bayesian layers "
-            f"and {len(model.bayesian_layers)} KL terms; they must be equal in number."
         )

@@ -1,0 +1,73 @@
+"""``uqseg``: reads arguments; every command is a call one floor below.
+
+Exit codes: 0 done, 1 the data or the run cannot be used, 2 wrong arguments, 130
+stopped by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from tfp_uqseg import _startup
+from tfp_uqseg.cli import arguments as arguments_module
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code.
+
+    Args:
+        arguments: Those after ``uqseg``; None takes the process's own.
+
+    Returns:
+        0, 1 or 130; wrong arguments end the process with 2.
+    """
+    options = arguments_module.parser().parse_args(arguments)
+    if options.command is None:
+        arguments_module.parser().print_help()
+        return 2
+    try:
+        # Loaded now, not above: reading `--help` must not wait for TensorFlow.
+        _startup.load_tensorflow()
+        commands = importlib.import_module("tfp_uqseg.experiments.commands")
+        commands.COMMANDS[options.command](options)
+    except KeyboardInterrupt:
+        return _say_stopped(options)
+    except BrokenPipeError:
+        # Whoever read our output has left: `uqseg evaluate ... | head`.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if options.debug:
+            raise
+        sys.stderr.write(f"uqseg: error: {_one_line(error)}\n")
+        return 1
+    finally:
+        # TensorFlow complains when Python tears down iterators at its very end.
+        gc.collect()
+    return 0
+
+
+def _say_stopped(options: argparse.Namespace) -> int:
+    text = "uqseg: stopped"
+    if options.command == "train":
+        text += f"; `uqseg train {options.data} --out {options.out} --resume` goes on"
+    if options.command == "predict":
+        text += "; the same command goes on with the cases that are left"
+    sys.stderr.write(f"\n{text}\n")
+    return 130
+
+
+def _one_line(error: Exception) -> str:
+    """Return what a user needs of an error, without its kind where we wrote it."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = lines[0] if lines else type(error).__name__
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    if isinstance(error, (ValueError, OSError)):
+        return text
+    return f"{type(error).__name__}: {text} (`--debug` shows where)"

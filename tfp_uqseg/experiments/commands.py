@@ -1,0 +1,162 @@
+"""What each command of ``uqseg`` does, given its parsed options."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Sequence
+
+from tfp_uqseg.data import brats, phantom, splits
+from tfp_uqseg.data import case as case_module
+from tfp_uqseg.experiments import config as config_module
+from tfp_uqseg.experiments import demo as demo_module
+from tfp_uqseg.experiments import evaluate as evaluate_module
+from tfp_uqseg.experiments import predict as predict_module
+from tfp_uqseg.experiments import progress, runs
+from tfp_uqseg.experiments import train as train_module
+
+# Settings that have an option of the same name.
+_SETTINGS = [field.name for field in dataclasses.fields(config_module.TrainConfig)]
+
+
+def train(options: argparse.Namespace) -> None:
+    """Run ``uqseg train``."""
+    asked = {
+        name: getattr(options, name)
+        for name in _SETTINGS
+        if getattr(options, name, None) is not None
+    }
+    if "modalities" in asked:
+        asked["modalities"] = _canonical(asked["modalities"])
+    modalities = asked.get("modalities")
+    split = None if options.split is None else splits.load(options.split)
+    if options.resume:
+        stored = config_module.load(runs.open_run(options.out).config)
+        asked = {**stored.to_json(), **asked}
+        modalities = stored.modalities
+    else:
+        runs.create(options.out)
+    run = train_module.train(
+        _find(options, modalities),
+        options.out,
+        config_module.from_json(asked, source="the options"),
+        split=split,
+        resume=options.resume,
+    )
+    print(f"The network and its history are in {run.folder}. Next:")
+    print(f"  uqseg predict {run.folder} {options.data} --out MAPS")
+
+
+def predict(options: argparse.Namespace) -> None:
+    """Run ``uqseg predict``."""
+    settings = config_module.load(runs.open_run(options.run).config)
+    found = _find(options, settings.modalities)
+    cases = predict_module.choose(
+        found,
+        options.run,
+        case_ids=options.cases,
+        split=None if options.split is None else splits.load(options.split),
+        part=options.part,
+    )
+    folders = predict_module.predict(
+        options.run,
+        cases,
+        options.out,
+        options.draws,
+        seed=options.seed,
+        label_scheme=options.label_scheme,
+        num_latent_draws=options.latent_draws,
+        batch_size=options.batch_size,
+        overwrite=options.overwrite,
+    )
+    print(f"Maps of {len(folders)} cases are in {options.out}.")
+    if any(case.label_path is not None for case in cases):
+        print("They have labels. Next:")
+        print(f"  uqseg evaluate {options.out} {options.data} --out REPORT")
+
+
+def evaluate(options: argparse.Namespace) -> None:
+    """Run ``uqseg evaluate``."""
+    cases = _find(options, options.modalities)
+    asked = options.cases or options.split or options.part
+    if options.cases is not None:
+        cases = splits.select(cases, dict.fromkeys(options.cases))
+    elif asked:
+        if options.split is None:
+            raise ValueError("`--part` needs `--split FILE`; none was given.")
+        part = options.part or "test"
+        cases = splits.select(cases, getattr(splits.load(options.split), part))
+    result = evaluate_module.evaluate(
+        options.maps,
+        cases,
+        options.out,
+        against=options.against,
+        regions=options.regions,
+        label_scheme=options.label_scheme,
+        skip_missing=not asked,
+        seed=options.seed,
+        progress=progress.CountBar("scoring", unit="case"),
+    )
+    print(evaluate_module.format_table(result))
+    print(f"\nThe tables are in {options.out}.")
+
+
+def phantom_cohort(options: argparse.Namespace) -> None:
+    """Run ``uqseg phantom``."""
+    cohort = phantom.make_cohort(
+        options.out,
+        num_cases=options.patients,
+        num_test_cases=options.test_patients,
+        shape=tuple(options.shape),
+        seed=options.seed,
+        num_raters=options.raters,
+        difficulty=options.difficulty,
+        shifts=tuple(options.shifts),
+        overwrite=options.overwrite,
+        progress=progress.CountBar("painting", unit="case"),
+    )
+    for part, folder in cohort.folders.items():
+        print(f"{len(cohort.cases[part]):4d} cases in {folder}")
+    raters = " --raters random" if options.raters else ""
+    print("Next:")
+    print(f"  uqseg train {cohort.folders['train']} --out RUN{raters}")
+
+
+def demo(options: argparse.Namespace) -> None:
+    """Run ``uqseg demo``."""
+    print(
+        demo_module.demo(
+            options.out,
+            method=options.method,
+            backbone=options.backbone,
+            max_minutes=options.max_minutes,
+            num_draws=options.draws,
+            seed=options.seed,
+        )
+    )
+
+
+#: By the name on the command line.
+COMMANDS = {
+    "train": train,
+    "predict": predict,
+    "evaluate": evaluate,
+    "phantom": phantom_cohort,
+    "demo": demo,
+}
+
+
+def _find(
+    options: argparse.Namespace, modalities: Sequence[str] | None
+) -> list[case_module.Case]:
+    return brats.find_cases(
+        options.data,
+        modalities=modalities,
+        pattern=options.pattern,
+        label_pattern=options.label_pattern,
+        label_scheme=options.label_scheme,
+    )
+
+
+def _canonical(names: Sequence[str]) -> list[str]:
+    return [case_module.canonical_modality(name) for name in names]

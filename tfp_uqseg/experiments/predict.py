@@ -1,0 +1,206 @@
+"""Prediction of many studies with the network of a run."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from collections.abc import Iterable, Sequence
+
+import tensorflow as tf
+import tf_keras
+
+from tfp_uqseg import _checks, serving
+from tfp_uqseg.data import case as case_module
+from tfp_uqseg.data import splits
+from tfp_uqseg.experiments import config as config_module
+from tfp_uqseg.experiments import progress, runs, train
+
+_SHOWN = 5
+
+
+def predict(
+    run: str | os.PathLike,
+    cases: Sequence[case_module.Case],
+    maps: str | os.PathLike,
+    num_draws: int = 20,
+    *,
+    seed: int = 0,
+    label_scheme: str | None = None,
+    num_latent_draws: int | None = None,
+    batch_size: int = 8,
+    overwrite: bool = False,
+    verbose: bool = True,
+) -> list[pathlib.Path]:
+    """Write the maps of every case; see `serving.predict_case` for the files.
+
+    Cases whose maps are there already, from the same network, files and settings, are
+    left as they are. A case that cannot be used does not stop the others.
+
+    Args:
+        run: Folder of a training run.
+        cases: Studies with the run's modalities.
+        maps: Folder that gets one folder per case.
+        num_draws: Network draws.
+        seed: Of the draws.
+        label_scheme: Whose ids the label maps use; None for the cases' own, or the
+            run's where a case has none.
+        num_latent_draws: Inner draws of each network draw; None for the default.
+        batch_size: Slices at a time.
+        overwrite: Whether to replace maps made with other settings.
+        verbose: Whether to report on standard error.
+
+    Returns:
+        The folder of every case.
+
+    Raises:
+        DataError: If a study cannot be used; the others are predicted first.
+        FileExistsError: If `maps` holds a case with other settings; before any work.
+        FileNotFoundError: If `run` holds no trained network.
+    """
+    folder = runs.open_run(run)
+    settings = config_module.load(folder.config)
+    model = load_model(folder)
+    arguments = [
+        {
+            "seed": seed,
+            "regions": settings.regions,
+            "modalities": settings.modalities,
+            "preprocessing": train.preprocessing_of(settings),
+            "label_scheme": label_scheme
+            or (None if case.label_scheme else settings.label_scheme),
+            "num_latent_draws": num_latent_draws,
+        }
+        for case in cases
+    ]
+    maps = pathlib.Path(maps)
+    waiting = []
+    for case, options in zip(cases, arguments, strict=True):
+        if overwrite or not _is_done(model, case, maps, num_draws, options):
+            waiting.append((case, options))
+    if verbose and len(waiting) < len(cases):
+        progress.say(
+            f"{len(cases) - len(waiting)} of {len(cases)} cases are in {maps} already, "
+            "with the same network and settings; left as they are"
+        )
+    maps.mkdir(parents=True, exist_ok=True)
+    options = {"batch_size": batch_size, "overwrite": overwrite}
+    _predict_all(model, waiting, maps, num_draws, options, verbose)
+    return [maps / case.id for case in cases]
+
+
+def choose(
+    cases: Sequence[case_module.Case],
+    run: str | os.PathLike,
+    *,
+    case_ids: Iterable[str] | None = None,
+    split: splits.Split | None = None,
+    part: str | None = None,
+    verbose: bool = True,
+) -> list[case_module.Case]:
+    """Return the cases to predict.
+
+    Args:
+        cases: All that were found.
+        run: Folder of a training run.
+        case_ids: Exactly these.
+        split: Those of `part` of this split.
+        part: ``"train"``, ``"validation"`` or ``"test"``; with `split` or the run's own
+            split. The default is the test part of the split; where the run's own has no
+            test case among `cases`, all cases.
+        verbose: Whether to say on standard error what was chosen.
+
+    Raises:
+        ValueError: If a case that was asked for is not there.
+    """
+    if case_ids is not None:
+        if split is not None or part is not None:
+            raise ValueError("`case_ids` cannot go with `split` or `part`; choose one.")
+        return splits.select(cases, dict.fromkeys(case_ids))
+    if split is None and part is None:
+        own = set(splits.load(runs.open_run(run).split).test)
+        chosen = [case for case in cases if case.id in own]
+        words = f"the {len(chosen)} cases that the run's split calls test"
+        if not chosen:
+            chosen, words = list(cases), f"all {len(cases)} cases found"
+        if verbose:
+            progress.say(f"predicting {words}")
+        return chosen
+    part = part or "test"
+    _checks.one_of("part", part, splits.PARTS)
+    split = splits.load(runs.open_run(run).split) if split is None else split
+    ids = getattr(split, part)
+    if not ids:
+        raise ValueError(f"`part` {part!r} of the split must have cases; it is empty.")
+    return splits.select(cases, ids)
+
+
+def load_model(run: runs.Run) -> tf_keras.Model:
+    """Return the network of a run.
+
+    Raises:
+        FileNotFoundError: If no epoch was finished.
+        ValueError: If the file is damaged.
+    """
+    if not run.model.is_file():
+        raise FileNotFoundError(
+            f"{run.model} must exist; the run has not finished an epoch. Continue it "
+            "with `--resume`."
+        )
+    try:
+        return tf_keras.models.load_model(run.model, compile=False)
+    except Exception as error:
+        # Keras raises many kinds for a damaged file, and all mean the same here.
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ValueError(
+            f"{run.model} must be a saved network; it cannot be read ({reason})."
+        ) from error
+
+
+def _is_done(model, case, maps, num_draws, options) -> bool:
+    """Whether the case's maps are there; raise if they were made otherwise."""
+    summary = serving.read_summary(maps, case.id)
+    if summary is None:
+        if (maps / case.id).exists():
+            raise FileExistsError(
+                f"{maps / case.id} is there already but holds no prediction. Choose "
+                "another folder, or pass `--overwrite`."
+            )
+        return False
+    request = serving.make_request(model, case, num_draws, **options)
+    wanted = serving.settings(model, case, request)
+    found = summary.get("settings", {}) if isinstance(summary, dict) else {}
+    names = [name for name in wanted if found.get(name) != wanted[name]]
+    if names:
+        raise FileExistsError(
+            f"{maps / case.id} already holds maps made with other settings "
+            f"({', '.join(names)} differ). Choose another folder, or pass "
+            "`--overwrite`."
+        )
+    return True
+
+
+def _predict_all(model, waiting, maps, num_draws, options, verbose: bool) -> None:
+    """Predict case by case; raise at the end if some could not be."""
+    failed = {}
+    for number, (case, own) in enumerate(waiting, start=1):
+        title = f"case {number}/{len(waiting)} {case.id}"
+        try:
+            with progress.bar(0, title, unit="slice", shown=verbose) as bar:
+                serving.predict_case(
+                    model, case, maps, num_draws, progress=bar.update, **own, **options
+                )
+        except (_checks.DataError, tf.errors.ResourceExhaustedError) as error:
+            failed[case.id] = error
+            if verbose:
+                progress.say(f"{title}: {str(error).splitlines()[0]}")
+            continue
+        if verbose:
+            progress.say(f"{title}: done")
+    if failed:
+        ids = list(failed)
+        more = f" and {len(ids) - _SHOWN} more" if len(ids) > _SHOWN else ""
+        raise _checks.DataError(
+            f"{len(ids)} of {len(waiting)} cases could not be predicted "
+            f"({', '.join(ids[:_SHOWN])}{more}); the others are in {maps}. "
+            f"{next(iter(failed.values()))}"
+        )

@@ -1,0 +1,252 @@
+"""Training: from cases to a run folder that holds a network, and resumes."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import pathlib
+from collections.abc import Iterator, Sequence
+
+import tensorflow as tf
+import tf_keras
+
+from tfp_uqseg import losses, models, plotting
+from tfp_uqseg.data import case as case_module
+from tfp_uqseg.data import pipeline, preprocess, splits
+from tfp_uqseg.experiments import config as config_module
+from tfp_uqseg.experiments import keeping, progress, runs, schedule
+
+_LOSSES = {
+    "dice_cross_entropy": losses.DiceCrossEntropy,
+    "cross_entropy": losses.CrossEntropy,
+}
+
+
+def train(
+    cases: Sequence[case_module.Case],
+    out: str | os.PathLike,
+    config: config_module.TrainConfig | None = None,
+    *,
+    split: splits.Split | None = None,
+    resume: bool = False,
+    verbose: bool = True,
+) -> runs.Run:
+    """Train a network and keep it, with all that made it, in a run folder.
+
+    The folder holds ``model.keras``, ``config.json``, ``split.json``,
+    ``history.csv``, ``losses.png``, TensorBoard ``logs/`` and ``backup/``, from which
+    a run that was stopped at any moment resumes at its last whole epoch: weights,
+    optimiser, annealing, schedule, elapsed time and the order of the slices go on.
+    Time after the last whole epoch is lost and not counted.
+
+    The weights kept are those of the last epoch: the learning rate has then come down
+    and the KL has had its full weight, and a handful of validation patients is too few
+    to choose by. ``keep="best"`` chooses by validation Dice nevertheless.
+
+    Args:
+        cases: Studies; those of training and validation need labels.
+        out: The run folder, new or empty unless `resume`.
+        config: Settings; the defaults if None. With `resume` they must be those of the
+            run, but for `epochs` and `max_minutes`; None keeps all.
+        split: Who is trained on; None splits labelled patients 7 : 1 : 2 by the seed.
+        resume: Whether to go on with the run in `out`.
+        verbose: Whether to report on standard error.
+
+    Returns:
+        The run.
+
+    Raises:
+        DataError: If a study cannot be used.
+        FileExistsError: If `out` holds something and `resume` is off.
+        FileNotFoundError: If `resume` finds no run.
+        ValueError: If settings, split and studies do not fit together.
+    """
+    if resume:
+        run = runs.open_run(out)
+        settings = runs.extended(config_module.load(run.config), config)
+        split = _same_split(splits.load(run.split), split)
+    else:
+        run = runs.create(out)
+        settings = config or config_module.TrainConfig()
+        split = _make_split(cases, settings.seed) if split is None else split
+    learn, validate = _gather(cases, split, settings, verbose)
+    settings = _resolved(settings, learn)
+    if resume:
+        settings.save(run.config)
+    else:
+        runs.write_start(run, settings, split)
+    with _precision(settings.precision):
+        model = _build(settings, learn)
+        _fit(run, model, settings, learn, validate, verbose)
+    history = runs.read_history(run)
+    if history:
+        plotting.save(plotting.loss_curves(history), run.losses)
+    return run
+
+
+def fast_precision(cpuinfo: str | os.PathLike = "/proc/cpuinfo") -> str:
+    """Return ``"bfloat16"`` where the processor or a GPU computes in it, else float32.
+
+    Args:
+        cpuinfo: File in which Linux lists what the processor can do.
+    """
+    for gpu in tf.config.list_physical_devices("GPU"):
+        details = tf.config.experimental.get_device_details(gpu)
+        if details.get("compute_capability", (0, 0)) >= (8, 0):
+            return "bfloat16"
+    with contextlib.suppress(OSError):
+        flags = pathlib.Path(cpuinfo).read_text(encoding="utf-8").split()
+        if "avx512_bf16" in flags or "amx_bf16" in flags:
+            return "bfloat16"
+    return "float32"
+
+
+def preprocessing_of(settings: config_module.TrainConfig) -> preprocess.Preprocessing:
+    """Return how a run prepares a study."""
+    return preprocess.Preprocessing(intensity=settings.intensity, clip=settings.clip)
+
+
+def _make_split(cases: Sequence[case_module.Case], seed: int) -> splits.Split:
+    labelled = [case.id for case in cases if case.label_path is not None]
+    if not labelled:
+        raise ValueError(
+            f"`cases` must have labels to train on; none of the {len(cases)} has. "
+            "Check the folder, or name the label files with `label_pattern`."
+        )
+    patients = {splits.patient_of(case_id) for case_id in labelled}
+    if len(patients) < 3:
+        # Too few to hold any back: one or two patients are all for training.
+        return splits.Split(train=tuple(labelled))
+    return splits.make(labelled, seed=seed)
+
+
+def _same_split(stored: splits.Split, asked: splits.Split | None) -> splits.Split:
+    if asked is not None and asked != stored:
+        raise ValueError(
+            "`split` must stay that of the run when it resumes; it differs from "
+            "split.json there. Leave it out, or start a new run in another folder."
+        )
+    return stored
+
+
+def _gather(cases, split: splits.Split, settings, verbose: bool):
+    """Return the cohorts of training and validation, the latter None if empty."""
+    if not split.train:
+        raise ValueError("`split` must have cases in `train`; it has none.")
+    if settings.keep == "best" and not split.validation:
+        raise ValueError(
+            '`keep="best"` needs cases in `validation` of the split; it has none.'
+        )
+    chosen = splits.select(cases, [*split.train, *split.validation])
+    cohort = pipeline.gather(
+        chosen,
+        regions=settings.regions,
+        modalities=settings.modalities,
+        preprocessing=preprocessing_of(settings),
+        label_scheme=settings.label_scheme,
+        size=settings.size,
+        raters=settings.raters,
+        cache=settings.cache,
+        progress=progress.CountBar("reading", unit="case", shown=verbose),
+    )
+    count = len(split.train)
+    if count == len(chosen):
+        return cohort, None
+    return tuple(
+        dataclasses.replace(cohort, volumes=volumes)
+        for volumes in (cohort.volumes[:count], cohort.volumes[count:])
+    )
+
+
+def _resolved(settings, cohort) -> config_module.TrainConfig:
+    """Return the settings with what the studies and the machine decided."""
+    schemes = set(cohort.label_schemes)
+    precision = settings.precision
+    return dataclasses.replace(
+        settings,
+        regions=cohort.regions,
+        modalities=cohort.modalities,
+        label_scheme=schemes.pop() if len(schemes) == 1 else settings.label_scheme,
+        size=cohort.size,
+        precision=fast_precision() if precision == "auto" else precision,
+    )
+
+
+@contextlib.contextmanager
+def _precision(name: str) -> Iterator[None]:
+    """Build layers in this precision, and leave the global policy as it was."""
+    before = tf_keras.mixed_precision.global_policy()
+    tf_keras.mixed_precision.set_global_policy(
+        "mixed_bfloat16" if name == "bfloat16" else "float32"
+    )
+    try:
+        yield
+    finally:
+        tf_keras.mixed_precision.set_global_policy(before)
+
+
+def _build(settings, cohort) -> models.Segmenter:
+    model = models.build(
+        settings.method,
+        backbone=settings.backbone,
+        input_shape=(None, None, len(settings.modalities)),
+        num_regions=len(settings.regions),
+        num_train_examples=pipeline.count_slices(cohort),
+        base_filters=settings.base_filters,
+        beta=settings.beta,
+        seed=settings.seed,
+    )
+    model.compile(
+        optimizer=tf_keras.optimizers.Adam(settings.learning_rate),
+        loss=_LOSSES[settings.loss](),
+    )
+    return model
+
+
+def _fit(run, model, settings, learn, validate, verbose: bool) -> None:
+    """Train from where the run stands to its end."""
+    keeper = keeping.Keeper(run, model, settings)
+    clock = schedule.Clock(
+        settings.most_epochs,
+        max_minutes=settings.max_minutes,
+        elapsed=keeper.elapsed,
+        reserve=keeper.reserve,
+    )
+    if keeper.epoch >= settings.most_epochs or clock.out_of_time:
+        if verbose:
+            progress.say(
+                f"{run.folder} is complete: {keeper.epoch} epochs, "
+                f"{keeper.elapsed / 60:.1f} minutes. Larger `--epochs` or "
+                "`--max-minutes` continue it."
+            )
+        return
+    steps = -(-pipeline.count_slices(learn) // settings.batch_size)
+    options = {"batch_size": settings.batch_size, "seed": settings.seed}
+    stream = pipeline.slices(
+        learn,
+        shuffle=True,
+        augment=settings.augment,
+        repeat=True,
+        initial_epoch=keeper.epoch,
+        **options,
+    )
+    callbacks = [schedule.ProgressSchedule(clock, settings, steps_per_epoch=steps)]
+    callbacks.append(keeping.EventWriter(run))
+    if verbose:
+        most = settings.most_epochs if settings.max_minutes is None else settings.epochs
+        callbacks.append(
+            progress.TrainingBar(clock, steps_per_epoch=steps, most_epochs=most)
+        )
+    keeper.clock = clock
+    model.fit(
+        stream,
+        epochs=settings.most_epochs,
+        initial_epoch=keeper.epoch,
+        steps_per_epoch=steps,
+        validation_data=None
+        if validate is None
+        else pipeline.slices(validate, **options),
+        callbacks=[*callbacks, keeper],
+        verbose=0,
+    )

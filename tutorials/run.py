@@ -1,0 +1,98 @@
+"""Runs the notebooks of this folder in a new process each.
+
+    python tutorials/run.py            run all, and keep their outputs in the files
+    python tutorials/run.py --check    run copies with small values, keep nothing
+
+The small values stand in the metadata, entry `small`, of the cell tagged `parameters`.
+Notebooks work in a temporary folder, so that what they write is gone afterwards.
+"""
+
+from __future__ import annotations
+
+import argparse
+import pathlib
+import sys
+import tempfile
+import time
+
+import nbclient
+import nbformat
+
+FOLDER = pathlib.Path(__file__).resolve().parent
+MAX_SECONDS = 900
+
+
+def run(path: pathlib.Path, *, small: bool) -> nbformat.NotebookNode:
+    """Return the notebook at `path` with the outputs of a new run.
+
+    Args:
+        path: The notebook.
+        small: Whether to put the small values in place of the cell tagged
+            `parameters`.
+    """
+    notebook = nbformat.read(path, as_version=4)
+    if small:
+        use_small_values(notebook)
+    with tempfile.TemporaryDirectory() as folder:
+        client = nbclient.NotebookClient(
+            notebook,
+            timeout=MAX_SECONDS,
+            kernel_name="python3",
+            record_timing=False,
+            resources={"metadata": {"path": folder}},
+        )
+        client.execute()
+    # The version of Python would change with the machine that ran it last.
+    notebook.metadata = {"kernelspec": notebook.metadata["kernelspec"]}
+    return notebook
+
+
+def use_small_values(notebook: nbformat.NotebookNode) -> None:
+    """Replace the source of the cell tagged `parameters` by its small values."""
+    cells = [
+        cell
+        for cell in notebook.cells
+        if "parameters" in cell.metadata.get("tags", []) and "small" in cell.metadata
+    ]
+    if len(cells) != 1:
+        raise ValueError(
+            "A notebook must have one cell with the tag `parameters` and the metadata "
+            f"entry `small`; found {len(cells)}."
+        )
+    cells[0].source = cells[0].metadata["small"]
+
+
+def complaints(notebook: nbformat.NotebookNode) -> list[str]:
+    """Return what the notebook wrote to standard error."""
+    return [
+        output.text
+        for cell in notebook.cells
+        for output in cell.get("outputs", [])
+        if output.get("name") == "stderr"
+    ]
+
+
+def main() -> int:
+    """Run the notebooks that were named, or all."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", help="notebooks to run; all if none")
+    parser.add_argument(
+        "--check", action="store_true", help="small values, outputs are not kept"
+    )
+    arguments = parser.parse_args()
+    paths = [pathlib.Path(name) for name in arguments.names]
+    failed = False
+    for path in paths or sorted(FOLDER.glob("*.ipynb")):
+        start = time.monotonic()
+        notebook = run(path, small=arguments.check)
+        for text in complaints(notebook):
+            failed = True
+            print(f"{path.name} wrote to standard error:\n{text}")
+        if not arguments.check:
+            nbformat.write(notebook, path)
+        print(f"{path.name}: {time.monotonic() - start:.0f} s")
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
