@@ -13,6 +13,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE / "_ext")]
 
 import inventories  # noqa: E402
+import sphinx.application  # noqa: E402
 
 import tfp_uqseg  # noqa: E402
 
@@ -47,6 +48,7 @@ autodoc_inherit_docstrings = False
 autodoc_preserve_defaults = True
 autodoc_typehints_format = "short"
 napoleon_numpy_docstring = False
+napoleon_use_ivar = True
 napoleon_use_rtype = False
 
 bibtex_bibfiles = ["references.bib"]
@@ -54,6 +56,8 @@ bibtex_reference_style = "author_year"
 
 BASES = {
     "python": "https://docs.python.org/3/",
+    "matplotlib": "https://matplotlib.org/stable/",
+    "nibabel": "https://nipy.org/nibabel/",
     "numpy": "https://numpy.org/doc/stable/",
 }
 intersphinx_mapping = {
@@ -68,7 +72,7 @@ intersphinx_mapping = {
 # These publish no inventory, and their classes go by private module paths.
 nitpick_ignore_regex = [
     (r"py:.*", rf"{name}\..*")
-    for name in ("tensorflow", "tensorflow_probability", "tf_keras", "keras", "tf")
+    for name in ("tensorflow", "tensorflow_probability", "tf_keras", "keras", "tqdm")
 ]
 
 html_theme = "furo"
@@ -78,3 +82,21 @@ html_css_files = ["custom.css"]
 html_math_renderer = "mathml"
 html_show_sphinx = False
 html_theme_options = {"navigation_with_keys": True}
+
+
+def setup(app: sphinx.application.Sphinx) -> None:
+    """Keep napoleon from the docstrings of attributes.
+
+    It reads what stands before a colon in them as a type.
+    """
+    kept: dict[str, list[str]] = {}
+
+    def put_aside(app, what, name, obj, options, lines):
+        if what in ("attribute", "data", "property"):
+            kept[name], lines[:] = lines[:], [""]
+
+    def put_back(app, what, name, obj, options, lines):
+        lines[:] = kept.pop(name, lines)
+
+    app.connect("autodoc-process-docstring", put_aside, priority=400)
+    app.connect("autodoc-process-docstring", put_back, priority=600)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import pathlib
 
-os.environ.setdefault("MPLBACKEND", "Agg")
+import pytest
 
-import tfp_uqseg  # noqa: E402, F401  (before TensorFlow, which it loads quietly)
+import tfp_uqseg  # noqa: F401  (before TensorFlow, which it loads quietly)
 
-import pytest  # noqa: E402
-import tensorflow as tf  # noqa: E402
-import tf_keras  # noqa: E402
+# isort: split
+import tensorflow as tf
+import tf_keras
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 REAL_DATA = pathlib.Path(

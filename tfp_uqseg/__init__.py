@@ -6,23 +6,27 @@ Importing the package registers every layer, loss and metric with `tf_keras`, so
 
 from __future__ import annotations
 
-from tfp_uqseg import (
-    _startup,  # noqa: F401  (first: it loads TensorFlow quietly)
-    callbacks,
-    data,
-    evaluation,
-    experiments,
-    labels,
-    layers,
-    losses,
-    metrics,
-    models,
-    plotting,
-    serving,
-    uncertainty,
-)
+from tfp_uqseg import _startup
 
 __version__ = "0.1.0"
+
+# `uqseg --help` must not wait for TensorFlow: the command loads what it needs itself.
+if not _startup.is_command():
+    _startup.load_tensorflow()
+    from tfp_uqseg import (
+        callbacks,
+        data,
+        evaluation,
+        experiments,
+        labels,
+        layers,
+        losses,
+        metrics,
+        models,
+        plotting,
+        serving,
+        uncertainty,
+    )
 
 __all__ = [
     "callbacks",

@@ -29,6 +29,14 @@ def positive_integer(name: str, value: object) -> int:
     return number
 
 
+def positive(name: str, value: float) -> float:
+    """Return `value` as a float, or raise unless it is finite and above zero."""
+    number = float(value)
+    if not 0.0 < number < float("inf"):
+        raise ValueError(f"`{name}` must be finite and above 0; got {value!r}.")
+    return number
+
+
 def non_negative(name: str, value: float) -> float:
     """Return `value` as a float, or raise unless it is finite and at least zero."""
     number = float(value)

@@ -29,6 +29,12 @@ _HARMLESS = re.compile(
 _CUDA_NOT_STARTED = re.compile(r".*failed call to cuInit")
 
 
+def is_command() -> bool:
+    """Return whether this process is the command `uqseg`."""
+    program = os.path.basename(sys.argv[0]) if sys.argv else ""
+    return os.path.splitext(program)[0] == "uqseg"
+
+
 def load_tensorflow() -> None:
     """Import TensorFlow and TensorFlow Probability, unless that was done before."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
@@ -73,6 +79,3 @@ def _holding_back(harmless: re.Pattern[str]) -> Iterator[list[str]]:
         file.close()
         os.write(saved, "".join(ln for ln in held if not harmless.match(ln)).encode())
         os.close(saved)
-
-
-load_tensorflow()

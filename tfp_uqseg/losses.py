@@ -25,6 +25,30 @@ def _check_shapes(masks: tf.Tensor, logits: tf.Tensor) -> None:
         )
 
 
+def _space(tensor: tf.Tensor) -> list[int]:
+    return list(range(1, tensor.shape.rank - 1))
+
+
+def _read(masks, logits):
+    """Return the masks in float32, p, log p and log(1 - p), checked to fit."""
+    parts = logits_module.probabilities_and_logs(logits)
+    masks = tf.cast(masks, parts[0].dtype)
+    _check_shapes(masks, parts[0])
+    return masks, *parts
+
+
+def _mean_cross_entropy(masks, log_p, log_not_p) -> tf.Tensor:
+    voxels = -(masks * log_p + (1.0 - masks) * log_not_p)
+    return tf.reduce_mean(voxels, axis=[*_space(voxels), -1])
+
+
+def _soft_dice(masks, p) -> tf.Tensor:
+    overlap = tf.reduce_sum(masks * p, axis=_space(p))
+    total = tf.reduce_sum(masks + p, axis=_space(p))
+    smoothing = _rulings.SOFT_DICE_SMOOTHING
+    return (2.0 * overlap + smoothing) / (total + smoothing)
+
+
 def cross_entropy(masks, logits) -> tf.Tensor:
     """Return the mean cross-entropy over voxels and regions, Eq. 16 as a mean.
 
@@ -35,12 +59,8 @@ def cross_entropy(masks, logits) -> tf.Tensor:
     Returns:
         (B,), nats per voxel and region.
     """
-    loc, stddev = logits_module.moments(logits)
-    masks = tf.cast(masks, loc.dtype)
-    _check_shapes(masks, loc)
-    log_p, log_not_p = logits_module.log_mean_probabilities(loc, stddev)
-    voxels = -(masks * log_p + (1.0 - masks) * log_not_p)
-    return tf.reduce_mean(voxels, axis=list(range(1, voxels.shape.rank)))
+    masks, _, log_p, log_not_p = _read(masks, logits)
+    return _mean_cross_entropy(masks, log_p, log_not_p)
 
 
 def soft_dice(masks, logits) -> tf.Tensor:
@@ -53,14 +73,8 @@ def soft_dice(masks, logits) -> tf.Tensor:
     Returns:
         (B, K), 0 to 1; an empty mask answered by zeros scores one.
     """
-    probabilities = logits_module.mean_probabilities(logits)
-    masks = tf.cast(masks, probabilities.dtype)
-    _check_shapes(masks, probabilities)
-    space = list(range(1, masks.shape.rank - 1))
-    overlap = tf.reduce_sum(masks * probabilities, axis=space)
-    total = tf.reduce_sum(masks, axis=space) + tf.reduce_sum(probabilities, axis=space)
-    smoothing = _rulings.SOFT_DICE_SMOOTHING
-    return (2.0 * overlap + smoothing) / (total + smoothing)
+    masks, p, _, _ = _read(masks, logits)
+    return _soft_dice(masks, p)
 
 
 @tf_keras.saving.register_keras_serializable(package=_PACKAGE)
@@ -96,10 +110,10 @@ class DiceCrossEntropy(tf_keras.losses.Loss):
 
     def call(self, y_true, y_pred):
         """Return the loss of every example, (B,)."""
-        dice_loss = 1.0 - tf.reduce_mean(soft_dice(y_true, y_pred), axis=-1)
-        return self.dice_weight * dice_loss + self.cross_entropy_weight * (
-            cross_entropy(y_true, y_pred)
-        )
+        masks, p, log_p, log_not_p = _read(y_true, y_pred)
+        dice_loss = 1.0 - tf.reduce_mean(_soft_dice(masks, p), axis=-1)
+        entropy_loss = _mean_cross_entropy(masks, log_p, log_not_p)
+        return self.dice_weight * dice_loss + self.cross_entropy_weight * entropy_loss
 
     def get_config(self):
         """Return plain values from which the loss can be built again."""

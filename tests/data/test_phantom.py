@@ -216,8 +216,9 @@ def test_tumour_has_the_contrast_of_each_modality():
     assert mean(oedema & white)[flair] > 1.2 * mean(healthy)[flair]
     assert mean(oedema & white)[t2] > 1.2 * mean(healthy)[t2]
     assert mean(oedema & white)[t1] < mean(healthy)[t1]
-    assert mean(rim)[t1ce] > 1.3 * mean(healthy)[t1ce]
-    assert mean(dead)[t1ce] < 0.8 * mean(healthy)[t1ce]
+    assert mean(rim)[t1ce] > 1.3 * mean(oedema & white)[t1ce]
+    assert mean(dead)[t1ce] < 0.7 * mean(rim)[t1ce]
+    assert mean(dead)[t1ce] < mean(healthy)[t1ce]
     assert mean(dead)[t2] > 1.5 * mean(healthy)[t2]
 
 

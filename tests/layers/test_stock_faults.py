@@ -36,7 +36,9 @@ class Kind:
 
 
 OURS = Kind(layers.Convolution2DFlipout, layers.Convolution2DFlipout)
-STOCK = Kind(tfp.layers.Convolution2DFlipout, tfp.layers.Convolution2DReparameterization)
+STOCK = Kind(
+    tfp.layers.Convolution2DFlipout, tfp.layers.Convolution2DReparameterization
+)
 
 
 def built(kind, filters=4, channels=3):
@@ -133,9 +135,11 @@ def stock_probabilities(model, images, draw, batch_size):
 
 def draws_of_one_image_have_the_posterior_spread(kind, tmp_path):
     """What people do for speed: repeat the image along the batch."""
-    layer = kind.reparameterised(1, 3, padding="valid", use_bias=False) if (
-        kind is OURS
-    ) else kind.reparameterised(1, 3, padding="valid", bias_posterior_fn=None)
+    layer = (
+        kind.reparameterised(1, 3, padding="valid", use_bias=False)
+        if (kind is OURS)
+        else kind.reparameterised(1, 3, padding="valid", bias_posterior_fn=None)
+    )
     image = np.random.default_rng(0).normal(size=(1, 3, 3, 3)).astype(np.float32)
     layer.build((None, 3, 3, 3))
     variance = np.sum(image[0, ..., None] ** 2 * kind.stddev(layer) ** 2)
@@ -200,7 +204,11 @@ def broken_segmenter():
         kl_divergence = property()
 
     model = models.build(
-        "flipout", input_shape=(8, 8, 1), num_regions=1, num_train_examples=1, depth=2,
+        "flipout",
+        input_shape=(8, 8, 1),
+        num_regions=1,
+        num_train_examples=1,
+        depth=2,
         base_filters=2,
     )
     model.layers[1].__class__ = WithoutKL

@@ -10,11 +10,15 @@ import argparse
 import gc
 import importlib
 import os
+import re
 import sys
 from collections.abc import Sequence
 
 from tfp_uqseg import _startup
 from tfp_uqseg.cli import arguments as arguments_module
+
+#: What a parser holds beside options.
+_NO_OPTIONS = ("command", "debug", "data", "run", "maps")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if options.debug:
             raise
-        sys.stderr.write(f"uqseg: error: {_one_line(error)}\n")
+        sys.stderr.write(f"uqseg: error: {_in_words_of(options, _one_line(error))}\n")
         return 1
     finally:
         # TensorFlow complains when Python tears down iterators at its very end.
@@ -65,9 +69,28 @@ def _say_stopped(options: argparse.Namespace) -> int:
 def _one_line(error: Exception) -> str:
     """Return what a user needs of an error, without its kind where we wrote it."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = lines[0] if lines else type(error).__name__
+    lines = lines or [type(error).__name__]
+    # TensorFlow's first line may only announce: "in user code:".
+    text = lines[-1] if lines[0].endswith(":") else lines[0]
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
     if isinstance(error, (ValueError, OSError)):
         return text
     return f"{type(error).__name__}: {text} (`--debug` shows where)"
+
+
+def _in_words_of(options: argparse.Namespace, text: str) -> str:
+    """Return `text` with Python's arguments written as options of the command.
+
+    The package's errors say what to pass in Python: `label_scheme="binary"`.
+    """
+
+    def option(match: re.Match[str]) -> str:
+        name, value = match[1], match[2]
+        if name not in vars(options) or name in _NO_OPTIONS:
+            return match[0]
+        words = " ".join(re.findall(r"[\w./-]+", value or ""))
+        words = "" if words in ("", "True") else f" {words}"
+        return f"`--{name.replace('_', '-')}{words}`"
+
+    return re.sub(r"`(\w+)(?:=([^`]*))?`", option, text)

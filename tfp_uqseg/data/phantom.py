@@ -4,7 +4,7 @@ Every case has four modalities, the labels of several raters, and for each voxel
 probability that a rater marks it (`phantom_raters` states the model): the aleatoric
 truth. Shifted test sets hold new cases of the same anatomy and the same raters in an
 appearance no training case has (`phantom_shifts`): the epistemic test. The reference
-segmentation `seg` is the majority of infinitely many raters, probability above 1/2.
+segmentation `seg` is the majority of infinitely many raters, probability above 1/2::
 
     folder/phantom.json                                   settings and case ids
     folder/train/{case}/{case}_{flair,t1,t1ce,t2}.nii.gz  int16 scans

@@ -109,7 +109,7 @@ def _visible(rng, grid, tumour) -> tuple[np.ndarray, ...]:
     )
     oedema = oedema * np.clip(1 + 0.14 * patchy[0], 0.5, 1.5)
     necrosis = necrosis * np.clip(0.92 + 0.12 * patchy[1], 0, 1)
-    uptake = float(rng.uniform(0.4, 1.0)) * np.clip(1 + 0.35 * patchy[2], 0, 1.3)
+    uptake = float(rng.uniform(0.3, 0.9)) * np.clip(1 + 0.45 * patchy[2], 0, 1.3)
     return oedema, core, necrosis, uptake
 
 

@@ -87,7 +87,7 @@ def gaussian_fields(
         count: number of fields.
 
     Returns:
-        float32 array of shape (count, *shape).
+        float32 array of shape ``(count, *shape)``.
     """
     kernels = [
         _kernel(size, step, length) for size, step in zip(shape, spacing, strict=True)

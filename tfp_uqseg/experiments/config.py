@@ -98,11 +98,11 @@ class TrainConfig:
             _checks.positive_integer(name, getattr(self, name))
         for name in ("regions", "modalities"):
             self._set(name, _names(name, getattr(self, name)))
-        for name in ("beta", "clip"):
-            _checks.non_negative(name, getattr(self, name))
+        _checks.non_negative("beta", self.beta)
         for name in ("warm_up", "kl_annealing"):
             _fraction(name, getattr(self, name))
-        _above_zero("learning_rate", self.learning_rate)
+        for name in ("learning_rate", "clip"):
+            _above_zero(name, getattr(self, name))
         if self.epochs is not None:
             _checks.positive_integer("epochs", self.epochs)
         if self.max_minutes is not None:

@@ -125,11 +125,8 @@ def _text(out: pathlib.Path, results: Mapping, minutes: float) -> str:
     epistemic = [_mean(rows, "mutual_information") for rows in (plain, shifted)]
     rho = _mean(plain, "spearman_expected_entropy")
     error = _mean(plain, "truth_absolute_error")
-    sure = (
-        "a deterministic network has none"
-        if not epistemic[0]
-        else (f"{epistemic[1] / epistemic[0]:.1f} times as much")
-    )
+    ratio = epistemic[1] / epistemic[0] if epistemic[0] > 1e-7 else None
+    more = "it has none" if ratio is None else f"{ratio:.1f} times as much"
     return f"""\
 {evaluate_module.format_table(results["test"])}
 
@@ -139,7 +136,7 @@ Against the known truth ({REGION}, mean of {NUM_TEST} held-out patients)
   {error:.2f} there.
   In a contrast that training never showed, Dice goes from {dice[0]:.2f} to \
 {dice[1]:.2f}, and the
-  epistemic map from {epistemic[0]:.1e} to {epistemic[1]:.1e} nats per voxel: {sure}.
+  epistemic map from {epistemic[0]:.1e} to {epistemic[1]:.1e} nats per voxel: {more}.
   Two and a half minutes of training on {NUM_CASES - NUM_VALIDATION} small patients \
 show the way, not the goal.
 
@@ -152,7 +149,7 @@ With your own studies (BraTS of any year, Decathlon, or --pattern), in this orde
   uqseg train STUDIES --out run --max-minutes 60
   uqseg predict run STUDIES --out maps
   uqseg evaluate maps STUDIES --out report
-`uqseg train --help` tells what STUDIES may look like. This took {minutes:.1f} minutes."""
+`uqseg train --help` tells what STUDIES may look like. This took {minutes:.1f} min."""
 
 
 def _mean(records: Sequence[Mapping], name: str) -> float:

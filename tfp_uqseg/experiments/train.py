@@ -221,13 +221,17 @@ def _fit(run, model, settings, learn, validate, verbose: bool) -> None:
                 "`--max-minutes` continue it."
             )
         return
-    steps = -(-pipeline.count_slices(learn) // settings.batch_size)
-    options = {"batch_size": settings.batch_size, "seed": settings.seed}
+    # Whole batches only, so that the compiled step knows every shape; the slices that
+    # an epoch leaves out are others in the next.
+    count = pipeline.count_slices(learn)
+    options = {"batch_size": min(settings.batch_size, count), "seed": settings.seed}
+    steps = count // options["batch_size"]
     stream = pipeline.slices(
         learn,
         shuffle=True,
         augment=settings.augment,
         repeat=True,
+        drop_remainder=True,
         initial_epoch=keeper.epoch,
         **options,
     )

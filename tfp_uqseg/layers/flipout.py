@@ -37,10 +37,9 @@ class BayesianKernel:
     def _settle(self, prior, initial_stddev_ratio, kl_weight, use_bias, seed):
         """Check and keep the arguments that `tfp.layers` does not know."""
         self.prior = priors.check(prior)
-        ratio = _checks.non_negative("initial_stddev_ratio", initial_stddev_ratio)
-        if ratio == 0.0:
-            raise ValueError("`initial_stddev_ratio` must be above 0; got 0.")
-        self.initial_stddev_ratio = ratio
+        self.initial_stddev_ratio = _checks.positive(
+            "initial_stddev_ratio", initial_stddev_ratio
+        )
         self.initial_kl_weight = _checks.non_negative("kl_weight", kl_weight)
         self.use_bias = bool(use_bias)
         self.seed = noise.fresh_seed() if seed is None else int(seed)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import tensorflow as tf
 import tensorflow_probability as tfp
 import tf_keras
@@ -14,12 +16,21 @@ tfd = tfp.distributions
 _PACKAGE = "tfp_uqseg"
 
 
+#: No standard deviation of a latent or a logit falls below this.
+MIN_STDDEV = 1e-3
+
+
 def split_parameters(
-    parameters: tf.Tensor, min_stddev: float
+    parameters: tf.Tensor, initial_stddev: float
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Split (..., 2 C) into a mean and ``min_stddev + softplus``, each (..., C)."""
+    """Split (..., 2 C) into mean and standard deviation, each float32 (..., C).
+
+    The second half passes through a softplus, shifted so that zero stands for
+    `initial_stddev`.
+    """
     loc, raw = tf.split(tf.cast(parameters, tf.float32), 2, axis=-1)
-    return loc, min_stddev + tf.nn.softplus(raw)
+    shift = math.log(math.expm1(initial_stddev))
+    return loc, MIN_STDDEV + tf.nn.softplus(raw + shift)
 
 
 class PlainDistributionLambda(tfp.layers.DistributionLambda):
@@ -59,7 +70,7 @@ class GaussianLatent(PlainDistributionLambda):
     voxel it does not depend on the size of the image); into its mean otherwise.
 
     Args:
-        min_stddev: Added to the softplus of the second half of the input.
+        initial_stddev: Standard deviation that a zero in the input stands for.
         seed: Identifies the layer's random numbers; None takes one from Python's
             generator.
         **kwargs: ``name``.
@@ -71,10 +82,10 @@ class GaussianLatent(PlainDistributionLambda):
     is_stochastic = True
     is_latent = True
 
-    def __init__(self, min_stddev=1e-3, *, seed=None, **kwargs):
+    def __init__(self, initial_stddev=1.0, *, seed=None, **kwargs):
         self._training_call = False
         super().__init__(**kwargs)
-        self.min_stddev = _checks.non_negative("min_stddev", min_stddev)
+        self.initial_stddev = _checks.positive("initial_stddev", initial_stddev)
         self.seed = noise.fresh_seed() if seed is None else int(seed)
 
     def call(self, inputs, training=None):
@@ -83,7 +94,7 @@ class GaussianLatent(PlainDistributionLambda):
         return super().call(inputs)
 
     def _distribution(self, inputs):
-        loc, stddev = split_parameters(inputs, self.min_stddev)
+        loc, stddev = split_parameters(inputs, self.initial_stddev)
         return tfd.Independent(tfd.Normal(loc, stddev), loc.shape.rank - 1)
 
     def _concretise(self, distribution):
@@ -110,5 +121,5 @@ class GaussianLatent(PlainDistributionLambda):
 
     def get_config(self):
         """Return plain values from which the layer can be built again."""
-        config = {"min_stddev": self.min_stddev, "seed": self.seed}
+        config = {"initial_stddev": self.initial_stddev, "seed": self.seed}
         return {**super().get_config(), **config}

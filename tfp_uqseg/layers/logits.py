@@ -14,9 +14,10 @@ from tfp_uqseg.layers import latent
 tfd = tfp.distributions
 
 _PACKAGE = "tfp_uqseg"
-_MIN_STDDEV = 1e-4
+#: Standard deviation of the logits that a zero of the last layer stands for.
+INITIAL_STDDEV = 0.5
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(8)
-_LOG_WEIGHTS = np.log(_WEIGHTS / _WEIGHTS.sum())
+_FAR_LOGIT = 12.0
 #: Above this the quadrature's eight nodes lie too far apart.
 MAX_QUADRATURE_STDDEV = 2.0
 
@@ -33,7 +34,7 @@ class GaussianLogits(latent.PlainDistributionLambda):
     """
 
     def _distribution(self, inputs):
-        loc, stddev = latent.split_parameters(inputs, _MIN_STDDEV)
+        loc, stddev = latent.split_parameters(inputs, INITIAL_STDDEV)
         return tfd.Independent(tfd.Normal(loc, stddev), loc.shape.rank - 1)
 
     def _concretise(self, distribution):
@@ -71,42 +72,53 @@ def moments(logits) -> tuple[tf.Tensor, tf.Tensor | None]:
     return logits.mean(), logits.stddev()
 
 
-def log_mean_probabilities(loc: tf.Tensor, stddev: tf.Tensor | None):
-    """Return log p and log(1 - p) for p = E[sigmoid(logit)], normal logits.
+def _probit_logit(loc, stddev) -> tf.Tensor:
+    return loc / tf.sqrt(1.0 + (math.pi / 8.0) * tf.square(stddev))
+
+
+def _mean_sigmoid(loc, stddev) -> tf.Tensor:
+    """Return E[sigmoid(logit)]: quadrature where it holds, else the probit."""
+    column = (-1,) + (1,) * loc.shape.rank
+    nodes = tf.constant(_NODES.reshape(column), loc.dtype)
+    weights = tf.constant((_WEIGHTS / _WEIGHTS.sum()).reshape(column), loc.dtype)
+    quadrature = tf.reduce_sum(weights * tf.sigmoid(loc + stddev * nodes), axis=0)
+    probit = tf.sigmoid(_probit_logit(loc, stddev))
+    return tf.where(stddev <= MAX_QUADRATURE_STDDEV, quadrature, probit)
+
+
+def probabilities_and_logs(logits) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Return p = E[sigmoid(logit)], log p and log(1 - p), each (..., K).
 
     Gauss-Hermite quadrature with eight nodes up to a standard deviation of two (error
     below .001), beyond it the probit approximation sigmoid(loc / sqrt(1 + pi stddev^2 /
-    8)) (error up to .015).
+    8)) (error up to .015). Where p is within about 1e-5 of 0 or 1, the logarithms take
+    the tail E[sigmoid(logit)] = exp(loc + stddev^2 / 2), which keeps their gradient.
 
     Args:
-        loc: Means of the logits, (..., K).
-        stddev: Standard deviations of the same shape, or None for point logits.
-
-    Returns:
-        Two tensors (..., K), at most zero.
+        logits: A distribution over logits, or a tensor of logits, (..., K).
     """
+    loc, stddev = moments(logits)
     if stddev is None:
-        return tf.math.log_sigmoid(loc), tf.math.log_sigmoid(-loc)
-    nodes = loc[..., tf.newaxis] + stddev[..., tf.newaxis] * _NODES.astype(np.float32)
-    weights = tf.constant(_LOG_WEIGHTS, loc.dtype)
-    probit = loc / tf.sqrt(1.0 + (math.pi / 8.0) * tf.square(stddev))
-    narrow = stddev <= MAX_QUADRATURE_STDDEV
-
-    def log_mean(sign):
-        terms = tf.math.log_sigmoid(sign * nodes) + weights
-        quadrature = tf.reduce_logsumexp(terms, axis=-1)
-        return tf.where(narrow, quadrature, tf.math.log_sigmoid(sign * probit))
-
-    return log_mean(1.0), log_mean(-1.0)
+        return tf.sigmoid(loc), tf.math.log_sigmoid(loc), tf.math.log_sigmoid(-loc)
+    far = tf.abs(loc) > _FAR_LOGIT
+    p = _mean_sigmoid(tf.where(far, 0.0, loc), stddev)
+    wide = stddev > MAX_QUADRATURE_STDDEV
+    tail = tf.where(
+        wide,
+        tf.math.log_sigmoid(-tf.abs(_probit_logit(loc, stddev))),
+        tf.math.log_sigmoid(-tf.abs(loc) + 0.5 * tf.square(tf.minimum(stddev, 2.0))),
+    )
+    other_tail = -tf.exp(tail)
+    log_p = tf.where(loc > 0.0, other_tail, tail)
+    log_not_p = tf.where(loc > 0.0, tail, other_tail)
+    return (
+        tf.where(far, tf.exp(log_p), p),
+        tf.where(far, log_p, tf.math.log(p)),
+        tf.where(far, log_not_p, tf.math.log1p(-p)),
+    )
 
 
 def mean_probabilities(logits) -> tf.Tensor:
     """Return E[sigmoid(logit)], (..., K), for a distribution or a tensor of logits."""
     loc, stddev = moments(logits)
-    if stddev is None:
-        return tf.sigmoid(loc)
-    nodes = loc[..., tf.newaxis] + stddev[..., tf.newaxis] * _NODES.astype(np.float32)
-    weights = tf.constant(np.exp(_LOG_WEIGHTS), loc.dtype)
-    quadrature = tf.linalg.matvec(tf.sigmoid(nodes), weights)
-    probit = tf.sigmoid(loc / tf.sqrt(1.0 + (math.pi / 8.0) * tf.square(stddev)))
-    return tf.where(stddev <= MAX_QUADRATURE_STDDEV, quadrature, probit)
+    return tf.sigmoid(loc) if stddev is None else _mean_sigmoid(loc, stddev)

@@ -132,9 +132,7 @@ def initial_key(seed: int) -> tf.Tensor:
 
 def normal(key: tf.Tensor, shape, dtype=tf.float32) -> tf.Tensor:
     """Return standard normal noise of `shape`, drawn in float32, as `dtype`."""
-    noise = tf.random.stateless_normal(
-        shape, key, dtype=tf.float32, alg=ALGORITHM
-    )
+    noise = tf.random.stateless_normal(shape, key, dtype=tf.float32, alg=ALGORITHM)
     return tf.cast(noise, dtype)
 
 

@@ -1,7 +1,7 @@
 """Reading A of the paper's Figure 2: the latent bottleneck behind a backbone.
 
-    f -> q(w|x) -> w^ -> Bayesian encoder -> r(z|w) -> z^ -> Bayesian decoder
-    -> p(w|z), which sees z^ alone, and the predictive logits.
+f -> q(w|x) -> w^ -> Bayesian encoder -> r(z|w) -> z^ -> Bayesian decoder
+-> p(w|z), which sees z^ alone, and the predictive logits.
 """
 
 from __future__ import annotations
@@ -18,7 +18,12 @@ from tfp_uqseg.models import blocks
 _PACKAGE = "tfp_uqseg"
 _LEVELS = 3
 _LOG_2PI = math.log(2.0 * math.pi)
-LATENT_MIN_STDDEV = 1e-3
+# Where the three distributions start. The maps start sharp, so that the backbone learns
+# as it would alone while the bound is still being phased in.
+MAP_STDDEV, CODE_STDDEV, PRIOR_STDDEV = 0.1, 1.0, 1.0
+
+# Gain of the decoder's correction of the maps, see `ShiftMean`.
+CORRECTION = 0.1
 
 
 def _gaussian_log_density(value, loc, stddev):
@@ -52,11 +57,9 @@ def latent_bound(maps, map_parameters, code_parameters, prior_parameters):
     Returns:
         Two float32 (B,), nats per example: the bound, and its term KL(r || N(0, 1)).
     """
-    _, map_stddev = latent.split_parameters(map_parameters, LATENT_MIN_STDDEV)
-    code_loc, code_stddev = latent.split_parameters(code_parameters, LATENT_MIN_STDDEV)
-    prior_loc, prior_stddev = latent.split_parameters(
-        prior_parameters, LATENT_MIN_STDDEV
-    )
+    _, map_stddev = latent.split_parameters(map_parameters, MAP_STDDEV)
+    code_loc, code_stddev = latent.split_parameters(code_parameters, CODE_STDDEV)
+    prior_loc, prior_stddev = latent.split_parameters(prior_parameters, PRIOR_STDDEV)
     variance = tf.square(code_stddev)
     code_kl = 0.5 * tf.reduce_sum(
         variance + tf.square(code_loc) - 1.0 - tf.math.log(variance), axis=-1
@@ -94,6 +97,22 @@ class AsTensor(tf_keras.layers.Layer):
     def call(self, inputs):
         """Return the tensor that the distribution stands for."""
         return tf.cast(tf.convert_to_tensor(inputs), self.compute_dtype)
+
+
+@tf_keras.saving.register_keras_serializable(package=_PACKAGE)
+class ShiftMean(tf_keras.layers.Layer):
+    """Centres parameters (..., 2 K) on maps (..., K).
+
+    The mean becomes the maps plus a tenth of the first half: a correction that starts
+    small and moves slowly. At full size it drives all logits down before the backbone
+    has learned to find a tumour, and an empty answer is hard to leave again.
+    """
+
+    def call(self, inputs):
+        """Return the parameters of the shifted distribution."""
+        parameters, maps = inputs
+        loc, raw = tf.split(parameters, 2, axis=-1)
+        return tf.concat([maps + CORRECTION * loc, raw], axis=-1)
 
 
 @tf_keras.saving.register_keras_serializable(package=_PACKAGE)
@@ -160,11 +179,12 @@ def _predict(factory, maps, decoded, encoded, backbone_features, num_regions, fi
     if backbone_features is not None:
         tensor = concatenate(name="backbone_skip")([tensor, backbone_features])
     tensor = factory.convolution(filters, name="predict0_conv")(tensor)
-    if encoded is not None:
-        tensor = concatenate(name="predict_maps")([tensor, maps])
-    return factory.convolution(
+    parameters = factory.convolution(
         2 * num_regions, 1, activation=None, name="predictive_head"
     )(tensor)
+    if encoded is None:
+        return parameters
+    return ShiftMean(name="predictive_parameters")([parameters, maps])
 
 
 def attach(
@@ -198,18 +218,18 @@ def attach(
     map_parameters = plain.convolution(
         2 * num_regions, 1, activation=None, name="map_parameters"
     )(backbone_features)
-    maps = layers.GaussianLatent(
-        LATENT_MIN_STDDEV, seed=factory.next_seed(), name="maps"
-    )(map_parameters)
+    maps = layers.GaussianLatent(MAP_STDDEV, seed=factory.next_seed(), name="maps")(
+        map_parameters
+    )
     sampled_maps = AsTensor(name="sampled_maps")(maps)
     encoded = _encode(bayes, sampled_maps, latent_filters)
     pooled = tf_keras.layers.Flatten(name="encoded_mean")(
         factory.global_mean("encoder_pool")(encoded[-1])
     )
     code_parameters = bayes.dense(2 * latent_size, name="code_parameters")(pooled)
-    code = layers.GaussianLatent(
-        LATENT_MIN_STDDEV, seed=factory.next_seed(), name="code"
-    )(code_parameters)
+    code = layers.GaussianLatent(CODE_STDDEV, seed=factory.next_seed(), name="code")(
+        code_parameters
+    )
     decoded = _decode(bayes, code, encoded[-1], latent_filters)
     prior_parameters = bayes.convolution(
         2 * num_regions, 1, activation=None, name="prior_head"

@@ -16,7 +16,7 @@ _PACKAGE = "tfp_uqseg"
 class Segmenter(tf_keras.Model):
     """A functional network whose training loss is, per voxel and region,
 
-        data + beta * latent_bound / M + annealing * KL_weights / (N * M)
+        data + annealing * (beta * latent_bound / M + KL_weights / (N * M))
 
     with M voxels times regions of an example, N training examples, the latent bound in
     nats per example and the weights' KL in nats. With `losses.CrossEntropy` as data
@@ -29,7 +29,7 @@ class Segmenter(tf_keras.Model):
 
     Attributes:
         settings: The arguments of `models.build`, as plain values.
-        annealing: Variable, factor of the weights' KL.
+        annealing: Variable, 0 to 1, by which `callbacks.KLAnnealing` phases both in.
         beta: Factor of the latent bound.
     """
 
@@ -85,7 +85,9 @@ class Segmenter(tf_keras.Model):
             **kwargs: Further arguments of `tf_keras.Model.compile`.
         """
         super().compile(
-            optimizer=tf_keras.optimizers.Adam(1e-3) if optimizer is None else optimizer,
+            optimizer=tf_keras.optimizers.Adam(1e-3)
+            if optimizer is None
+            else optimizer,
             loss=losses.DiceCrossEntropy() if loss is None else loss,
             metrics=[overlap_metrics.Dice()] if metrics is None else metrics,
             **kwargs,
@@ -120,9 +122,11 @@ class Segmenter(tf_keras.Model):
         total = self.beta * terms.get("latent_bound", 0.0) / elements
         if "kl" in terms:
             examples = float(self.settings["num_train_examples"])
-            total += self.annealing * terms["kl"] / (examples * elements)
+            total += terms["kl"] / (examples * elements)
         # Gradients are summed over replicas, the data loss is already divided.
-        return total / tf.distribute.get_strategy().num_replicas_in_sync
+        return (
+            self.annealing * total / tf.distribute.get_strategy().num_replicas_in_sync
+        )
 
     def test_step(self, data):
         """Evaluate the data loss and the metrics at the posterior mean."""

@@ -150,9 +150,9 @@ def probabilities(
     parts = []
     for start in range(0, len(images), batch_size):
         batch = images[start : start + batch_size]
-        features = net.prefix(_pad(model, batch))
-        p, _, _ = _compiled(net)["probabilities"](features, key, weights, inner)
-        parts.append(_crop(p.numpy(), batch))
+        drawn = (net.prefix(_pad(model, batch)), key, weights, inner)
+        run = _compiled(net, "probabilities", _make_probabilities, drawn)
+        parts.append(_crop(run(*drawn).numpy(), batch))
     return np.concatenate(parts)
 
 
@@ -172,23 +172,16 @@ def _run_chunk(net, model, images, batch_size, num_draws, inner, seed):
     ]
     features = [net.prefix(_pad(model, batch)) for batch in batches]
     valid = [_valid(model, batch) for batch in batches]
-    step = _compiled(net)["step"]
     moments, counts = [None] * len(batches), []
     for draw in range(num_draws):
         key = noise.draw_key(seed, draw)
         weights = net.draw_weights(key)
-        count = 0
+        number, count = tf.constant(float(draw + 1)), 0
         for i in range(len(batches)):
-            state = moments[i] if draw else _empty(net, features[i], key, weights)
-            *moments[i], voxels = step(
-                features[i],
-                key,
-                weights,
-                tf.constant(inner),
-                tf.constant(float(draw + 1)),
-                valid[i],
-                state,
-            )
+            drawn = (features[i], key, weights, tf.constant(inner))
+            state = moments[i] if draw else _empty(net, drawn)
+            step = _compiled(net, "step", _make_step, (*drawn, number, valid[i], state))
+            *moments[i], voxels = step(*drawn, number, valid[i], state)
             count = count + voxels.numpy()
         counts.append(count)
     cropped = [
@@ -198,32 +191,42 @@ def _run_chunk(net, model, images, batch_size, num_draws, inner, seed):
     return cropped, np.stack(counts).astype(np.int64)
 
 
-def _empty(net, features, key, weights) -> list[tf.Tensor]:
+def _compiled(net: network.DrawnNetwork, name: str, make: Callable, arguments):
+    """Return the traced function `name` of `net`, traced once for all extents."""
+    if name not in net.compiled:
+        features, key, weights, *rest = arguments
+        exact = tf.nest.map_structure(
+            lambda tensor: tf.TensorSpec(tensor.shape, tensor.dtype), [key, weights]
+        )
+        features, *rest = tf.nest.map_structure(_of_any_extent, [features, *rest])
+        specs = [features, *exact, *rest]
+        net.compiled[name] = tf.function(make(net)).get_concrete_function(*specs)
+    return net.compiled[name]
+
+
+def _of_any_extent(tensor: tf.Tensor) -> tf.TensorSpec:
+    """Return a spec that leaves batch and space of an image open."""
+    shape = tensor.shape.as_list()
+    if len(shape) >= 4:
+        shape = [None] * (len(shape) - 1) + shape[-1:]
+    return tf.TensorSpec(shape, tensor.dtype)
+
+
+def _empty(net, drawn) -> list[tf.Tensor]:
     """Return zero moments of the right shape: six with a Gaussian head, else three."""
-    shapes = _compiled(net)["shapes"](features, key, weights)
-    return [tf.zeros_like(shapes[0]) for _ in range(6 if len(shapes) > 1 else 3)]
+    return _compiled(net, "zeros", _make_zeros, drawn)(*drawn)
 
 
-def _compiled(net: network.DrawnNetwork) -> dict:
-    """Return the traced functions of `net`, made at the first request."""
-    if not hasattr(net, "compiled"):
-        net.compiled = {
-            "step": tf.function(_make_step(net), reduce_retracing=True),
-            "probabilities": tf.function(
-                lambda *arguments: _inner_mean(net, *arguments), reduce_retracing=True
-            ),
-            "shapes": tf.function(_make_shapes(net), reduce_retracing=True),
-        }
-    return net.compiled
+def _make_zeros(net):
+    def zeros(features, key, weights, inner):
+        p, _, variance = _inner_mean(net, features, key, weights, inner)
+        return [tf.zeros_like(p) for _ in range(3 if variance is None else 6)]
+
+    return zeros
 
 
-def _make_shapes(net):
-    def shapes(features, key, weights):
-        loc, stddev = logits_module.moments(net.logits(features, key, weights, 0))
-        loc = tf.zeros(tf.shape(loc), tf.float32)
-        return [loc] if stddev is None else [loc, loc]
-
-    return shapes
+def _make_probabilities(net):
+    return lambda *drawn: _inner_mean(net, *drawn)[0]
 
 
 def _make_step(net):
@@ -321,7 +324,8 @@ def _pad(model: tf_keras.Model, batch: np.ndarray) -> tf.Tensor:
     """Return the batch as float32, padded with zeros at the far edges."""
     extents = _padded_extents(model, batch.shape[1:-1])
     widths = [
-        (0, target - now) for target, now in zip(extents, batch.shape[1:-1], strict=True)
+        (0, target - now)
+        for target, now in zip(extents, batch.shape[1:-1], strict=True)
     ]
     return tf.constant(
         np.pad(batch.astype(np.float32, copy=False), [(0, 0), *widths, (0, 0)])

@@ -58,6 +58,7 @@ class DrawnNetwork:
     Attributes:
         layers: The stochastic layers.
         has_latents: Whether there are latents, hence inner draws.
+        compiled: Traced functions that run the draws, by name.
     """
 
     def __init__(self, model: tf_keras.Model):
@@ -70,6 +71,7 @@ class DrawnNetwork:
             self._suffix = weakref.proxy(model)
         self.prefix = tf.function(self._run_prefix, reduce_retracing=True)
         self.draw_weights = tf.function(self._draw_weights)
+        self.compiled = {}
 
     def _run_prefix(self, images):
         if self._prefix is None:

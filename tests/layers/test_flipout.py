@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_probability as tfp
+import tf_keras
+from scipy import stats
+
+from tfp_uqseg import layers
+from tfp_uqseg.layers import noise
+
+RNG = np.random.default_rng(0)
+KINDS = [
+    (layers.Convolution2DFlipout, {"filters": 4, "kernel_size": 3, "strides": 2}),
+    (layers.Convolution3DFlipout, {"filters": 4, "kernel_size": 3, "padding": "same"}),
+    (layers.Convolution2DTransposeFlipout, {"filters": 4, "kernel_size": 2}),
+    (layers.Convolution3DTransposeFlipout, {"filters": 4, "kernel_size": 3}),
+    (layers.DenseFlipout, {"units": 4}),
+]
+IDS = [kind.__name__ for kind, _ in KINDS]
+
+
+def images_for(kind, batch=5):
+    extents = (6, 6, 6) if "3D" in kind.__name__ else (6, 6)
+    if kind is layers.DenseFlipout:
+        extents = ()
+    return RNG.normal(size=(batch, *extents, 3)).astype(np.float32)
+
+
+def drawn(layer, images, draw, seed=0):
+    with noise.use(noise.DrawScope(noise.draw_key(seed, draw))):
+        return layer(images).numpy()
+
+
+@pytest.mark.parametrize(("kind", "arguments"), KINDS, ids=IDS)
+def test_layer_is_a_tfp_layer_of_its_kind(kind, arguments):
+    dimension = "3D" if "3D" in kind.__name__ else "2D"
+    stock = (
+        "DenseFlipout" if "Dense" in kind.__name__ else f"Convolution{dimension}Flipout"
+    )
+    assert issubclass(kind, getattr(tfp.layers, stock))
+
+
+@pytest.mark.parametrize(("kind", "arguments"), KINDS, ids=IDS)
+def test_output_shape_is_the_one_announced(kind, arguments):
+    layer, images = kind(**arguments), images_for(kind)
+    assert layer(images).shape == layer.compute_output_shape(images.shape)
+
+
+@pytest.mark.parametrize(("kind", "arguments"), KINDS, ids=IDS)
+def test_kl_is_the_closed_form_of_two_normals(kind, arguments):
+    layer = kind(**arguments, prior=0.3)
+    layer.build(images_for(kind).shape)
+    mean, stddev = layer.kernel_loc.numpy(), layer.kernel_stddev.numpy()
+    expected = np.sum(np.log(0.3 / stddev) + (stddev**2 + mean**2) / (2 * 0.3**2) - 0.5)
+    assert layer.kl_divergence().numpy() == pytest.approx(expected, rel=1e-4)
+
+
+def test_kl_of_posterior_equal_to_prior_is_zero():
+    layer = layers.DenseFlipout(3, initial_stddev_ratio=1.0)
+    layer.build((None, 5))
+    layer.kernel_loc.assign(tf.zeros_like(layer.kernel_loc))
+    assert layer.kl_divergence().numpy() == pytest.approx(0.0, abs=1e-4)
+
+
+@pytest.mark.parametrize(("kind", "arguments"), KINDS, ids=IDS)
+def test_a_draw_is_the_same_for_every_image_and_batch(kind, arguments):
+    layer, images = kind(**arguments, seed=3), images_for(kind)
+    whole = drawn(layer, images, draw=7)
+    one = drawn(layer, images[2:3], draw=7)
+    np.testing.assert_allclose(whole[2:3], one, atol=1e-5)
+    assert np.abs(drawn(layer, images, draw=8) - whole).max() > 1e-3
+
+
+@pytest.mark.parametrize(("kind", "arguments"), KINDS, ids=IDS)
+def test_mean_of_draws_is_the_deterministic_layer(kind, arguments):
+    layer, images = (
+        kind(**arguments, seed=3, initial_stddev_ratio=0.3),
+        images_for(kind),
+    )
+    mean = layer(images).numpy()
+    outputs = np.stack([drawn(layer, images, draw) for draw in range(300)])
+    z = (outputs.mean(0) - mean) / (outputs.std(0) / np.sqrt(300))
+    assert np.sqrt(np.mean(z**2)) == pytest.approx(1.0, abs=0.25)
+
+
+@pytest.mark.parametrize(("kind", "arguments"), KINDS, ids=IDS)
+def test_flipout_and_draws_have_the_same_moments(kind, arguments):
+    """Flipout's perturbation of one example is a draw of the kernel in distribution."""
+    layer, images = (
+        kind(**arguments, seed=3, initial_stddev_ratio=0.3),
+        images_for(kind),
+    )
+    draws = np.stack([drawn(layer, images, draw) for draw in range(400)])
+    flipouts = np.stack([layer(images, training=True).numpy() for _ in range(400)])
+    assert flipouts.std(0).mean() == pytest.approx(draws.std(0).mean(), rel=0.03)
+    np.testing.assert_allclose(
+        flipouts.mean(0), draws.mean(0), atol=6 * draws.std(0).max() / 20
+    )
+
+
+def test_flipout_decorrelates_the_examples_of_a_batch():
+    layer = layers.Convolution2DFlipout(4, 3, use_bias=False, initial_stddev_ratio=0.5)
+    image = np.repeat(images_for(layers.Convolution2DFlipout, 1), 2, axis=0)
+    mean = layer(image).numpy()
+    noises = np.stack([layer(image, training=True).numpy() - mean for _ in range(400)])
+    correlation = stats.pearsonr(noises[:, 0].ravel(), noises[:, 1].ravel()).statistic
+    assert abs(correlation) < 0.1
+
+
+@pytest.mark.parametrize(
+    ("kind", "stock", "arguments"),
+    [
+        (layers.Convolution2DFlipout, tf_keras.layers.Conv2D, {"strides": 2}),
+        (layers.Convolution2DFlipout, tf_keras.layers.Conv2D, {"dilation_rate": 2}),
+        (layers.Convolution3DFlipout, tf_keras.layers.Conv3D, {"padding": "same"}),
+        (
+            layers.Convolution2DTransposeFlipout,
+            tf_keras.layers.Conv2DTranspose,
+            {"strides": 2},
+        ),
+        (
+            layers.Convolution2DTransposeFlipout,
+            tf_keras.layers.Conv2DTranspose,
+            {"strides": 2, "padding": "same"},
+        ),
+        (
+            layers.Convolution3DTransposeFlipout,
+            tf_keras.layers.Conv3DTranspose,
+            {"strides": 2, "padding": "same"},
+        ),
+    ],
+)
+def test_mean_agrees_with_the_keras_layer(kind, stock, arguments):
+    images = images_for(kind)
+    layer = kind(4, 3, activation="relu", **arguments)
+    other = stock(4, 3, activation="relu", **arguments)
+    other.build(images.shape)
+    layer.build(images.shape)
+    layer.bias.assign(np.arange(4.0))
+    other.set_weights([layer.kernel_loc.numpy(), layer.bias.numpy()])
+    np.testing.assert_allclose(layer(images), other(images), atol=1e-5)
+
+
+def test_gradients_reach_mean_and_scale():
+    layer = layers.Convolution2DFlipout(2, 3)
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(layer(images_for(type(layer)), training=True) ** 2)
+    gradients = tape.gradient(loss, layer.trainable_variables)
+    assert all(tf.norm(gradient) > 0 for gradient in gradients)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        ({"filters": 0, "kernel_size": 3}, "`filters` must be a whole number above 0"),
+        ({"filters": 2, "kernel_size": 3, "padding": "full"}, "`padding` must be one"),
+        ({"filters": 2, "kernel_size": 3, "prior": "flat"}, "`prior` must be one of"),
+        ({"filters": 2, "kernel_size": 3, "prior": -1.0}, "positive standard dev"),
+        (
+            {"filters": 2, "kernel_size": 3, "initial_stddev_ratio": 0.0},
+            "`initial_stddev_ratio` must be finite and above 0",
+        ),
+    ],
+)
+def test_bad_arguments_are_named(arguments, match):
+    with pytest.raises(ValueError, match=match):
+        layers.Convolution2DFlipout(**arguments)
+
+
+def test_unknown_number_of_channels_is_an_error():
+    with pytest.raises(ValueError, match="known number of input channels"):
+        layers.Convolution2DFlipout(2, 3).build((None, 8, 8, None))

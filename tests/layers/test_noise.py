@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfp_uqseg import layers
+from tfp_uqseg.layers import noise
+
+
+def test_noise_at_a_voxel_does_not_depend_on_the_extent():
+    key = noise.draw_key(0, 0)
+    small = noise.anchored_normal(key, tf.constant([2, 40, 48, 3]))
+    large = noise.anchored_normal(key, tf.constant([5, 64, 250, 3]))
+    np.testing.assert_array_equal(small, large[:, :40, :48])
+
+
+@pytest.mark.parametrize("extent", [255, 256, 257, 512])
+def test_noise_covers_any_extent(extent):
+    shape = tf.constant([1, 3, extent, 2])
+    assert noise.anchored_normal(noise.draw_key(0, 0), shape).shape == (1, 3, extent, 2)
+
+
+def test_signs_are_fair_and_nothing_but_signs():
+    signs = noise.rademacher(noise.draw_key(0, 0), [10000]).numpy()
+    assert set(signs) == {-1.0, 1.0}
+    assert abs(signs.mean()) < 0.03
+
+
+def test_keys_differ_by_seed_draw_layer_and_stream():
+    keys = {
+        tuple(noise.layer_key(noise.draw_key(seed, draw), layer, stream).numpy())
+        for seed in (0, 1)
+        for draw in (0, 1)
+        for layer in (5, 6)
+        for stream in ("kernel", "latent")
+    }
+    values = {float(noise.normal(tf.constant(key), [])) for key in keys}
+    assert len(values) == 16
+
+
+def test_a_draw_is_the_same_compiled_by_xla():
+    def draw():
+        return noise.normal(noise.draw_key(3, 4), [50])
+
+    compiled = tf.function(draw, jit_compile=True)()
+    np.testing.assert_allclose(draw(), compiled, atol=1e-6)
+
+
+def test_latent_turns_into_its_mean_outside_training_and_draws():
+    parameters = tf.random.normal([2, 8, 8, 4])
+    tensor = tf.convert_to_tensor(layers.GaussianLatent()(parameters))
+    np.testing.assert_array_equal(tensor, parameters[..., :2])
+
+
+def test_latent_sample_has_the_stated_moments():
+    raw = np.zeros((4000, 2), np.float32)
+    layer = layers.GaussianLatent(initial_stddev=0.7)
+    sample = tf.convert_to_tensor(layer(raw, training=True)).numpy()
+    assert sample.std() == pytest.approx(0.7, rel=0.05)
+    assert sample.mean() == pytest.approx(0.0, abs=0.05)
+
+
+def test_second_inner_draw_mirrors_the_first():
+    layer = layers.GaussianLatent(seed=1)
+    parameters = tf.zeros([2, 8, 8, 4])
+    values = []
+    for inner in range(3):
+        with noise.use(noise.DrawScope(noise.draw_key(0, 0), tf.constant(inner))):
+            values.append(tf.convert_to_tensor(layer(parameters)).numpy())
+    np.testing.assert_allclose(values[0], -values[1], atol=1e-6)
+    assert np.abs(values[2] - values[0]).max() > 0.1

@@ -1,0 +1,360 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_probability as tfp
+import tf_keras
+
+from tfp_uqseg import callbacks, losses, models
+from tfp_uqseg.layers import noise
+from tfp_uqseg.models import bottleneck
+from tfp_uqseg.uncertainty import draws
+
+tfd = tfp.distributions
+
+RNG = np.random.default_rng(0)
+IMAGES = RNG.normal(size=(8, 16, 16, 2)).astype(np.float32)
+MASKS = (IMAGES + 0.5 * RNG.normal(size=IMAGES.shape) > 0.7).astype(np.float32)
+
+
+def build(method, **arguments):
+    settings = {
+        "input_shape": (None, None, 2),
+        "num_regions": 2,
+        "num_train_examples": 8,
+        "base_filters": 4,
+        "depth": 2,
+    }
+    return models.build(method, **{**settings, **arguments})
+
+
+def data(batch_size=4):
+    return tf.data.Dataset.from_tensor_slices((IMAGES, MASKS)).batch(batch_size)
+
+
+@pytest.mark.parametrize("method", models.METHODS)
+def test_calling_returns_a_distribution_that_turns_into_its_mean(method):
+    logits = build(method)(IMAGES)
+    assert isinstance(logits, tfd.Distribution)
+    np.testing.assert_array_equal(tf.convert_to_tensor(logits), logits.mean())
+    assert logits.mean().shape == (8, 16, 16, 2)
+    spread = logits.stddev().numpy()
+    assert (spread.min() > 0.0) == (method == "latent")
+    assert (spread.max() > 0.0) == (method == "latent")
+
+
+@pytest.mark.parametrize("method", models.METHODS)
+def test_three_dimensions_use_the_same_builders(method):
+    model = build(method, input_shape=(None, None, None, 2))
+    volumes = RNG.normal(size=(1, 8, 8, 16, 2)).astype(np.float32)
+    assert model(volumes).mean().shape == (1, 8, 8, 16, 2)
+
+
+def test_flipout_makes_every_convolution_bayesian():
+    model = build("flipout")
+    kinds = [type(layer).__name__ for layer in model.layers]
+    assert not any(kind.startswith("Conv2D") for kind in kinds)
+    convolutions = [kind for kind in kinds if kind.startswith("Convolution2D")]
+    assert len(model.bayesian_layers) == len(convolutions) == 8
+
+
+def test_seeds_make_members_and_repeat_them():
+    first, again, other = (build("flipout", seed=seed) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first(IMAGES).mean(), again(IMAGES).mean())
+    assert np.abs(first(IMAGES).mean() - other(IMAGES).mean()).max() > 0.01
+
+
+@pytest.mark.parametrize("method", models.METHODS)
+def test_fitting_lowers_the_loss_and_logs_the_terms_apart(method):
+    model = build(method)
+    model.compile(tf_keras.optimizers.Adam(0.01))
+    history = model.fit(data(), epochs=12, validation_data=data(), verbose=0).history
+    assert history["val_loss"][-1] < 0.9 * history["val_loss"][0]
+    assert ("kl" in history) == (method != "deterministic")
+    assert ("latent_bound" in history) == (method == "latent")
+    assert "val_kl" not in history
+    assert history["val_loss"] == history["val_data_loss"]
+
+
+def test_loss_is_the_sum_that_the_documentation_states():
+    model = build("latent", beta=0.7, num_train_examples=50)
+    model.compile(tf_keras.optimizers.SGD(0.0), loss=losses.CrossEntropy())
+    model.annealing.assign(0.25)
+    logs = model.fit(data(8), verbose=0).history
+    elements = 16 * 16 * 2
+    regularisation = 0.7 * logs["latent_bound"][0] + logs["kl"][0] / 50
+    expected = logs["data_loss"][0] + 0.25 * regularisation / elements
+    assert logs["loss"][0] == pytest.approx(expected, rel=1e-5)
+    np.testing.assert_allclose(logs["kl"][0], model.kl_divergence(), rtol=1e-5)
+
+
+def test_dice_loss_is_the_default_and_the_exact_elbo_one_argument_away():
+    model = build("flipout")
+    model.compile()
+    assert isinstance(model.compiled_loss._user_losses, losses.DiceCrossEntropy)
+
+
+def linear_gaussian(code_loc, code_stddev, weight, noise_stddev, map_loc, map_stddev):
+    """Return the bound's parameters for p(w|z) = N(weight z, noise_stddev^2)."""
+    inverse = lambda stddev, start: (
+        np.log(  # noqa: E731
+            np.expm1(stddev - 1e-3)
+        )
+        - np.log(np.expm1(start))
+    )
+    count = 40000
+    w = map_loc + map_stddev * RNG.normal(size=(count, 1))
+    loc = code_loc(w)
+    z = loc + code_stddev * RNG.normal(size=(count, 1))
+    columns = [
+        (map_loc * np.ones_like(w), inverse(map_stddev, bottleneck.MAP_STDDEV)),
+        (loc, inverse(code_stddev, bottleneck.CODE_STDDEV)),
+        (weight * z, inverse(noise_stddev, bottleneck.PRIOR_STDDEV)),
+    ]
+    parameters = [
+        tf.constant(np.concatenate([mean, np.full_like(mean, raw)], -1), tf.float32)
+        for mean, raw in columns
+    ]
+    return [tf.constant(w, tf.float32), *parameters]
+
+
+def test_bound_is_tight_at_the_exact_posterior_and_loose_elsewhere():
+    """With w = a z + e, all normal, KL(q(w) || p(w)) and r(z|w) have closed forms."""
+    a, e, m, s = 1.5, 0.8, 0.6, 0.4
+    marginal = tfd.Normal(0.0, np.sqrt(a**2 + e**2))
+    exact = tfd.kl_divergence(tfd.Normal(m, s), marginal).numpy()
+    gain, spread = a / (a**2 + e**2), e / np.sqrt(a**2 + e**2)
+    tight, _ = bottleneck.latent_bound(
+        *linear_gaussian(lambda w: gain * w, spread, a, e, m, s)
+    )
+    loose, _ = bottleneck.latent_bound(
+        *linear_gaussian(lambda w: 0.2 * w, 1.2, a, e, m, s)
+    )
+    assert tf.reduce_mean(tight).numpy() == pytest.approx(exact, abs=0.03)
+    assert tf.reduce_mean(loose).numpy() > exact + 0.1
+
+
+def test_prior_head_sees_the_code_alone():
+    """Given the code, p(w|z) has no other way to the maps: the bound stays a bound."""
+    model = build("latent")
+    seen, waiting = set(), [model.get_layer("prior_head")]
+    while waiting:
+        layer = waiting.pop()
+        if layer.name in seen:
+            continue
+        seen.add(layer.name)
+        if layer.name == "code":
+            continue
+        inputs = tf.nest.flatten(layer.input)
+        if layer.name == "code_grid":
+            inputs = inputs[:1]  # of the second input it takes the extents alone
+        waiting += [tensor.node.layer for tensor in inputs]
+    assert "code" in seen
+    assert not {"maps", "sampled_maps", "map_parameters"} & seen
+
+
+def codes_change_the_output(model):
+    """Return the mean change of the logits when z is drawn from its prior."""
+    maker = tf_keras.Model(model.inputs, model.get_layer("code_parameters").output)
+    after = model.get_layer("code_parameters")
+    original = after.call
+    answered = model(IMAGES).mean().numpy()
+    parameters = maker(IMAGES).numpy()
+    try:
+        after.call = lambda inputs, training=None: tf.random.shuffle(
+            tf.constant(parameters[::-1] * 0.0 + RNG.normal(size=parameters.shape)),
+            seed=0,
+        )
+        return np.abs(model(IMAGES).mean().numpy() - answered).mean()
+    finally:
+        after.call = original
+
+
+def test_the_latent_is_not_ignored():
+    """After training, codes carry information and the output depends on them."""
+    model = build("latent", base_filters=8)
+    model.compile(tf_keras.optimizers.Adam(0.01))
+    anneal = callbacks.KLAnnealing(epochs=20)
+    history = model.fit(data(), epochs=40, verbose=0, callbacks=[anneal]).history
+    assert history["code_kl"][-1] > 0.1
+    assert codes_change_the_output(model) > 0.05
+
+
+def test_annealing_reads_the_epoch_and_survives_saving(tmp_path):
+    model = build("flipout")
+    model.compile()
+    anneal = callbacks.KLAnnealing(epochs=4)
+    model.fit(data(), epochs=2, callbacks=[anneal], verbose=0)
+    assert model.annealing.numpy() == pytest.approx((1 + 0.5) / 4)
+    model.save(tmp_path / "m.keras")
+    loaded = tf_keras.models.load_model(tmp_path / "m.keras")
+    assert loaded.annealing.numpy() == model.annealing.numpy()
+
+
+READ_BACK = """
+    import sys, numpy as np, tf_keras, tfp_uqseg
+    from tfp_uqseg.uncertainty import draws
+    folder = sys.argv[1]
+    model = tf_keras.models.load_model(folder + "/m.keras", safe_mode=True)
+    images = np.load(folder + "/images.npy")
+    p = draws.predict(model, images, num_draws=3, seed=4)
+    np.savez(folder + "/read.npz", p=p.mean_probabilities, v=p.epistemic_variance,
+             mean=model.predict(images, verbose=0),
+             steps=model.optimizer.iterations.numpy())
+"""
+
+
+@pytest.mark.parametrize("method", models.METHODS)
+def test_a_new_process_predicts_the_same(method, tmp_path):
+    model = build(method)
+    model.compile()
+    model.fit(data(), epochs=1, verbose=0)
+    model.save(tmp_path / "m.keras")
+    np.save(tmp_path / "images.npy", IMAGES)
+    script = textwrap.dedent(READ_BACK)
+    subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=True)
+    read = np.load(tmp_path / "read.npz")
+    here = draws.predict(model, IMAGES, num_draws=3, seed=4)
+    np.testing.assert_allclose(read["p"], here.mean_probabilities, atol=1e-6)
+    np.testing.assert_allclose(read["v"], here.epistemic_variance, atol=1e-6)
+    np.testing.assert_allclose(
+        read["mean"], model.predict(IMAGES, verbose=0), atol=1e-5
+    )
+    assert read["steps"] == 2
+
+
+class Interrupt(tf_keras.callbacks.Callback):
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == 2:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("method", ["flipout", "latent"])
+def test_a_resumed_run_ends_where_an_uninterrupted_one_does(method, tmp_path):
+    def fresh():
+        model = build(method)
+        model.compile(tf_keras.optimizers.Adam(0.003))
+        return model, [callbacks.KLAnnealing(epochs=3)]
+
+    whole, anneal = fresh()
+    whole.fit(data(), epochs=4, callbacks=anneal, verbose=0)
+    for interruptions in ([Interrupt()], []):
+        parts, anneal = fresh()
+        backup = tf_keras.callbacks.BackupAndRestore(str(tmp_path / "backup"))
+        try:
+            parts.fit(
+                data(), epochs=4, callbacks=[*anneal, backup, *interruptions], verbose=0
+            )
+        except KeyboardInterrupt:
+            continue
+    assert parts.optimizer.iterations == whole.optimizer.iterations == 8
+    for one, other in zip(parts.weights, whole.weights, strict=True):
+        np.testing.assert_allclose(one.numpy(), other.numpy(), atol=1e-6)
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("method", models.METHODS)
+def test_mixed_precision_trains_and_predicts(method, policy):
+    tf_keras.mixed_precision.set_global_policy(policy)
+    model = build(method)
+    model.compile(tf_keras.optimizers.Adam(0.01))
+    history = model.fit(data(), epochs=8, verbose=0).history
+    assert history["loss"][-1] < history["loss"][0]
+    prediction = draws.predict(model, IMAGES, num_draws=2)
+    assert prediction.mean_probabilities.dtype == np.float32
+    assert np.isfinite(prediction.predictive_entropy).all()
+    assert model(IMAGES).mean().dtype == tf.float32
+
+
+@pytest.mark.parametrize("method", models.METHODS)
+def test_keras_3_reads_the_exported_model(method, tmp_path):
+    keras = pytest.importorskip("keras")
+    model = build(method)
+    images = IMAGES[:, :15, :13]
+    folder = models.export(model, tmp_path / "exported")
+    serve = keras.layers.TFSMLayer(folder, call_endpoint="serve")
+    served = serve(images)["probabilities"]
+    assert served.shape == (8, 15, 13, 2)
+    draw = keras.layers.TFSMLayer(folder, call_endpoint="draw")
+    keyed = {"images": images, "draw_key": np.array([4, 7], np.int32)}
+    here = draws.probabilities(model, images, draw=7, seed=4, num_latent_draws=1)
+    np.testing.assert_allclose(draw(keyed)["probabilities"], here, atol=1e-5)
+    with pytest.raises(FileExistsError, match="must not exist yet"):
+        models.export(model, folder)
+
+
+def test_replicas_count_kl_once(tmp_path):
+    """Two replicas of half the batch take the step of one with the whole batch."""
+    script = """
+        import sys, numpy as np, tensorflow as tf
+        tf.config.set_logical_device_configuration(
+            tf.config.list_physical_devices("CPU")[0],
+            [tf.config.LogicalDeviceConfiguration()] * 2)
+        import tf_keras
+        from tfp_uqseg import models
+        def run(strategy):
+            with strategy.scope():
+                model = models.build("flipout", input_shape=(8, 8, 1), num_regions=1,
+                    num_train_examples=1, base_filters=2, depth=2, normalization=None,
+                    initial_stddev_ratio=1e-4)
+                model.compile(tf_keras.optimizers.SGD(0.1), loss="mse")
+            x = np.random.default_rng(0).normal(size=(4, 8, 8, 1)).astype("float32")
+            logs = model.fit(x, x, batch_size=4, epochs=1, verbose=0, shuffle=False)
+            return logs.history, model.bayesian_layers[0].kernel_loc.numpy()
+        one, kernel = run(tf.distribute.OneDeviceStrategy("CPU:0"))
+        two, other = run(tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]))
+        for name in ("loss", "data_loss", "kl"):
+            np.testing.assert_allclose(one[name], two[name], rtol=1e-3)
+        np.testing.assert_allclose(kernel, other, atol=1e-3)
+    """
+    subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], check=True, timeout=300
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        ({"method": "mc"}, "`method` must be one of 'deterministic'"),
+        ({"backbone": "resnet"}, "`backbone` must be one of 'unet'"),
+        ({"input_shape": (30, 32, 2)}, "multiples of 2"),
+        ({"input_shape": (32, 32)}, "`input_shape` must be"),
+        ({"num_regions": 0}, "`num_regions` must be a whole number above 0"),
+        ({"beta": -1.0}, "`beta` must be finite and at least 0"),
+        ({"gaussian_logits": False}, "`gaussian_logits` must be True"),
+        ({"normalization": "layer"}, "`normalization` must be one of"),
+    ],
+)
+def test_bad_arguments_are_named(arguments, match):
+    if "input_shape" in arguments:
+        arguments = {"depth": 2, **arguments}
+        arguments["input_shape"] = tuple(
+            extent - 1 if extent == 30 else extent
+            for extent in arguments["input_shape"]
+        )
+    with pytest.raises(ValueError, match=match):
+        build(**{"method": "latent", **arguments})
+
+
+def test_masks_of_another_shape_are_an_error():
+    model = build("deterministic")
+    model.compile()
+    with pytest.raises(ValueError, match="`masks` must hold one value per voxel"):
+        model.fit(IMAGES, MASKS[..., :1], verbose=0)
+
+
+def test_representation_names_the_essentials():
+    assert repr(build("latent")).startswith(
+        "Segmenter(method='latent', backbone='unet'"
+    )
+
+
+def test_a_training_scope_closes_with_its_block():
+    with noise.use(noise.TrainingScope(tf.constant([0, 0]))):
+        assert noise.current() is not None
+    assert noise.current() is None

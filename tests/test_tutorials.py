@@ -1,0 +1,84 @@
+"""What every committed notebook keeps to; `tutorials/run.py --check` executes them."""
+
+from __future__ import annotations
+
+import ast
+import json
+import pathlib
+import re
+
+import pytest
+
+FOLDER = pathlib.Path(__file__).resolve().parents[1] / "tutorials"
+PATHS = sorted(FOLDER.glob("*.ipynb"))
+ABSOLUTE_PATH = re.compile(r"(?<![\w./])/(?:home|root|tmp|usr|opt|var|work|Users)/\w")
+
+MAX_CELLS = 25
+MAX_BYTES = 2**20
+MAX_FUNCTION_LINES = 10
+
+
+@pytest.fixture(params=PATHS, ids=lambda path: path.name)
+def path(request):
+    return request.param
+
+
+@pytest.fixture
+def cells(path):
+    return json.loads(path.read_text("utf-8"))["cells"]
+
+
+@pytest.fixture
+def code(cells):
+    return [cell for cell in cells if cell["cell_type"] == "code"]
+
+
+def test_names_are_numbered_in_order():
+    numbers = [int(path.name[:2]) for path in PATHS]
+    assert numbers == list(range(1, len(PATHS) + 1))
+
+
+def test_a_notebook_is_small(path, cells):
+    assert len(cells) <= MAX_CELLS
+    assert path.stat().st_size <= MAX_BYTES
+
+
+def test_it_was_run_from_top_to_bottom(code):
+    counts = [cell["execution_count"] for cell in code]
+    assert counts == list(range(1, len(code) + 1))
+
+
+def test_no_output_is_an_error_or_standard_error(code):
+    outputs = [output for cell in code for output in cell["outputs"]]
+    assert not [each for each in outputs if each["output_type"] == "error"]
+    assert not [each for each in outputs if each.get("name") == "stderr"]
+
+
+def test_it_names_no_path_of_the_machine_that_ran_it(path):
+    assert not ABSOLUTE_PATH.findall(path.read_text("utf-8"))
+
+
+def test_it_begins_with_a_question_and_ends_with_what_was_learnt(cells):
+    first, last = "".join(cells[0]["source"]), "".join(cells[-1]["source"])
+    assert "**Question.**" in first
+    assert "**Time.**" in first
+    assert "What we learnt" in last
+    assert "Next" in last
+
+
+def test_one_cell_holds_the_parameters_and_their_small_values(code):
+    tagged = [c for c in code if "parameters" in c["metadata"].get("tags", [])]
+    assert len(tagged) == 1
+    names = [
+        {target.id for node in ast.parse(text).body for target in node.targets}
+        for text in ("".join(tagged[0]["source"]), tagged[0]["metadata"]["small"])
+    ]
+    assert names[0] == names[1]
+
+
+def test_long_functions_are_in_the_package(code):
+    for cell in code:
+        lines = [line for line in cell["source"] if not line.startswith("%")]
+        for node in ast.walk(ast.parse("".join(lines))):
+            if isinstance(node, ast.FunctionDef):
+                assert node.end_lineno - node.lineno < MAX_FUNCTION_LINES

@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tf_keras
+
+from tfp_uqseg import layers, models
+from tfp_uqseg.uncertainty import draws, measures, network
+
+METHODS = models.METHODS
+IMAGES = np.random.default_rng(0).normal(size=(11, 20, 18, 2)).astype(np.float32)
+
+
+def small(method, **arguments):
+    settings = {
+        "input_shape": (None, None, 2),
+        "num_regions": 2,
+        "num_train_examples": 10,
+        "base_filters": 4,
+        "depth": 3,
+        "initial_stddev_ratio": 0.5,
+    }
+    return models.build(method, **{**settings, **arguments})
+
+
+@pytest.fixture(scope="module", params=METHODS)
+def model(request):
+    return small(request.param)
+
+
+@pytest.fixture(scope="module")
+def stack(model):
+    return np.stack([draws.probabilities(model, IMAGES, draw) for draw in range(5)])
+
+
+@pytest.fixture(scope="module")
+def prediction(model):
+    return draws.predict(model, IMAGES, num_draws=5)
+
+
+NAMES = [
+    "mean_probabilities",
+    "predictive_entropy",
+    "expected_entropy",
+    "mutual_information",
+    "aleatoric_variance",
+    "epistemic_variance",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_streamed_moments_are_those_of_the_stack(prediction, stack, name):
+    expected = getattr(measures, name)(stack)
+    np.testing.assert_allclose(getattr(prediction, name), expected, atol=1e-5)
+
+
+def test_voxels_are_counted_per_draw(prediction, stack):
+    expected = (stack > 0.5).sum(axis=(1, 2, 3))
+    np.testing.assert_array_equal(prediction.voxel_counts, expected)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 50])
+def test_prediction_does_not_depend_on_the_batch_size(model, prediction, batch_size):
+    other = draws.predict(model, IMAGES, num_draws=5, batch_size=batch_size)
+    for name in NAMES:
+        np.testing.assert_allclose(
+            getattr(other, name), getattr(prediction, name), atol=1e-5
+        )
+
+
+def test_prediction_does_not_depend_on_the_order(model, prediction):
+    other = draws.predict(model, IMAGES[::-1], num_draws=5)
+    for name in NAMES:
+        np.testing.assert_allclose(
+            getattr(other, name)[::-1], getattr(prediction, name), atol=1e-5
+        )
+
+
+def test_images_of_any_size_keep_their_size(prediction):
+    assert prediction.mean_probabilities.shape == (11, 20, 18, 2)
+
+
+def test_seeds_decide_the_draws(model):
+    first = draws.predict(model, IMAGES[:2], num_draws=2, seed=1)
+    again = draws.predict(model, IMAGES[:2], num_draws=2, seed=1)
+    other = draws.predict(model, IMAGES[:2], num_draws=2, seed=2)
+    np.testing.assert_array_equal(first.mean_probabilities, again.mean_probabilities)
+    same = np.array_equal(first.mean_probabilities, other.mean_probabilities)
+    assert same == (model.method == "deterministic")
+
+
+def test_only_bayesian_networks_have_epistemic_uncertainty(model, prediction):
+    spread = prediction.epistemic_variance.max()
+    assert (spread > 1e-4) == (model.method != "deterministic")
+
+
+def test_logit_variances_exist_with_a_gaussian_head_alone(model, prediction):
+    has_head = model.method == "latent"
+    assert (prediction.logit_aleatoric_variance is not None) == has_head
+    if has_head:
+        assert prediction.logit_epistemic_variance.min() >= 0.0
+        assert prediction.logit_aleatoric_variance.min() > 0.0
+
+
+def test_prefix_and_suffix_make_up_the_model(model):
+    prefix, suffix = network.split(model)
+    images = IMAGES[:2, :16, :16]
+    features = images if prefix is None else prefix(images)
+    np.testing.assert_allclose(
+        np.asarray(suffix(features).mean()), np.asarray(model(images).mean()), atol=1e-5
+    )
+
+
+def test_the_backbone_of_the_latent_network_runs_once_per_image():
+    prefix, suffix = network.split(small("latent"))
+    assert any(layer.name == "bottom_conv1" for layer in prefix.layers)
+    assert not any(layer.name == "bottom_conv1" for layer in suffix.layers)
+
+
+def test_plain_keras_models_can_be_drawn():
+    model = tf_keras.Sequential(
+        [
+            tf_keras.Input((None, None, 2)),
+            layers.Convolution2DFlipout(4, 3, padding="same", activation="relu"),
+            layers.Convolution2DFlipout(1, 1),
+        ]
+    )
+    prediction = draws.predict(model, IMAGES, num_draws=3)
+    assert prediction.mean_probabilities.shape == (11, 20, 18, 1)
+    assert prediction.epistemic_variance.max() > 0.0
+
+
+def test_layers_with_one_seed_are_an_error():
+    model = tf_keras.Sequential(
+        [
+            tf_keras.Input((8, 8, 2)),
+            layers.Convolution2DFlipout(2, 3, padding="same", seed=1),
+            layers.Convolution2DFlipout(2, 3, padding="same", seed=1),
+        ]
+    )
+    with pytest.raises(ValueError, match="`seed` of layers"):
+        draws.predict(model, IMAGES[:, :8, :8])
+
+
+@pytest.mark.parametrize(
+    ("images", "match"),
+    [
+        (IMAGES[0], "`images` must have shape"),
+        (IMAGES[..., :1], "`images` must have shape"),
+        (IMAGES[:0], "at least one image"),
+        (np.full((1, 8, 8, 2), np.nan), "must be finite"),
+        (np.array([["a"]]), "must be numbers"),
+    ],
+)
+def test_bad_images_are_an_error(model, images, match):
+    with pytest.raises(ValueError, match=match):
+        draws.predict(model, images)
+
+
+def test_latent_draws_of_many_pairs_agree_with_few():
+    model = small("latent")
+    few = draws.predict(model, IMAGES, num_draws=2, num_latent_draws=2)
+    many = draws.predict(model, IMAGES, num_draws=2, num_latent_draws=64)
+    assert few.num_latent_draws == 2
+    difference = np.abs(few.mean_probabilities - many.mean_probabilities)
+    assert 0.0 < difference.mean() < 0.05
