@@ -134,6 +134,11 @@ def test_every_room_of_the_table_exists():
 
 
 @pytest.mark.parametrize("name", MODULES)
+def test_a_module_stands_in_a_room_of_the_table(name):
+    assert floor(name) in range(1, 6)
+
+
+@pytest.mark.parametrize("name", MODULES)
 def test_a_module_imports_from_its_own_floor_or_below(name):
     above = [
         f"{name} (floor {floor(name)}) imports {module} (floor {floor(module)})"

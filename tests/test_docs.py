@@ -40,7 +40,8 @@ def test_code_on_the_pages_is_python(path):
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
 def test_commands_on_the_pages_are_understood(path):
-    for line in "".join(blocks(path, "sh")).splitlines():
+    commands = "".join(blocks(path, "sh")).replace("\\\n", " ")
+    for line in commands.splitlines():
         if line.startswith("uqseg "):
             assert cli.parser().parse_args(shlex.split(line)[1:]).command
 

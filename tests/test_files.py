@@ -95,6 +95,12 @@ def test_what_a_killed_process_left_is_swept_away(tmp_path, ended_process):
     assert names(tmp_path) == [f".partial-{ended_process}-other-case", "case"]
 
 
+def test_a_file_that_a_killed_process_left_is_swept_away(tmp_path, ended_process):
+    (tmp_path / f".partial-{ended_process}-a.txt").write_text("half")
+    _files.write_text(tmp_path / "a.txt", "whole")
+    assert names(tmp_path) == ["a.txt"]
+
+
 def test_a_folder_set_aside_by_a_killed_process_comes_back(tmp_path, ended_process):
     aside = tmp_path / f".replaced-{ended_process}-case"
     aside.mkdir()

@@ -20,6 +20,7 @@ def whole_file(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     """
     path = pathlib.Path(path)
     temporary = path.with_name(f".partial-{os.getpid()}-{path.name}")
+    _sweep(path)
     try:
         yield temporary
         os.replace(temporary, path)
@@ -69,7 +70,9 @@ def _sweep(path: pathlib.Path) -> None:
             match = re.fullmatch(pattern, leftover.name)
             if match is None or _runs(int(match[1])):
                 continue
-            if kind == "replaced" and not path.exists():
+            if leftover.is_file():
+                leftover.unlink(missing_ok=True)
+            elif kind == "replaced" and not path.exists():
                 os.replace(leftover, path)
             else:
                 shutil.rmtree(leftover, ignore_errors=True)

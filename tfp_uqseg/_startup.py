@@ -8,6 +8,7 @@ is passed on. Setting `TF_CPP_MIN_LOG_LEVEL=0` shows everything.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import faulthandler
 import importlib
 import os
@@ -15,8 +16,6 @@ import re
 import sys
 import tempfile
 from collections.abc import Iterator
-
-_NO_CUDA_DRIVER = "Could not find cuda drivers"
 
 #: Information lines in both formats TensorFlow uses, the note that precedes the early
 #: ones, and errors that every CUDA build logs whatever the machine.
@@ -26,7 +25,7 @@ _HARMLESS = re.compile(
     r"|.*Unable to register cu\w+ factory"
     r"|.*computation_placer.* already registered"
 )
-_CUDA_NOT_STARTED = re.compile(r".*failed call to cuInit")
+_CUDA_NOT_STARTED = re.compile(_HARMLESS.pattern + r"|.*failed call to cuInit")
 
 
 def is_command() -> bool:
@@ -40,42 +39,51 @@ def load_tensorflow() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
     if "tensorflow" in sys.modules or os.environ["TF_CPP_MIN_LOG_LEVEL"] == "0":
         return
-    with _holding_back(_HARMLESS) as held:
+    with _holding_back(_HARMLESS):
         tensorflow = importlib.import_module("tensorflow")
         importlib.import_module("tensorflow_probability")
-    if any(_NO_CUDA_DRIVER in line for line in held):
+    if not _has_cuda_driver():
         # Without a driver the first operation logs that CUDA did not start; looking
         # for devices now has the same effect and starts nothing.
         with _holding_back(_CUDA_NOT_STARTED):
             tensorflow.config.list_physical_devices()
 
 
-@contextlib.contextmanager
-def _holding_back(harmless: re.Pattern[str]) -> Iterator[list[str]]:
-    """Keep lines that match `harmless` from standard error; yield what was written.
+def _has_cuda_driver() -> bool:
+    """Return whether CUDA could be there; only Linux has TensorFlow with CUDA."""
+    if sys.platform != "linux":
+        return True
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    return True
 
-    The list fills when the block ends. It works on the file descriptor, since the
-    lines come from compiled code.
+
+@contextlib.contextmanager
+def _holding_back(harmless: re.Pattern[str]) -> Iterator[None]:
+    """Keep lines that match `harmless` from standard error.
+
+    It works on the file descriptor, since the lines come from compiled code.
     """
-    held: list[str] = []
     try:
         saved = os.dup(2)
         file = tempfile.TemporaryFile()  # noqa: SIM115
     except OSError:  # no standard error, or nowhere to keep it
-        yield held
+        yield
         return
     reports_crashes = not faulthandler.is_enabled()
     if reports_crashes:  # a processor TensorFlow cannot run on ends the process here
         faulthandler.enable(saved)
     os.dup2(file.fileno(), 2)
     try:
-        yield held
+        yield
     finally:
         os.dup2(saved, 2)
         if reports_crashes:
             faulthandler.disable()
         file.seek(0)
-        held += file.read().decode(errors="replace").splitlines(keepends=True)
+        lines = file.read().decode(errors="replace").splitlines(keepends=True)
         file.close()
-        os.write(saved, "".join(ln for ln in held if not harmless.match(ln)).encode())
+        os.write(saved, "".join(ln for ln in lines if not harmless.match(ln)).encode())
         os.close(saved)

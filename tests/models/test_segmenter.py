@@ -69,15 +69,28 @@ def test_seeds_make_members_and_repeat_them():
     assert np.abs(first(IMAGES).mean() - other(IMAGES).mean()).max() > 0.01
 
 
-@pytest.mark.parametrize("method", models.METHODS)
-def test_fitting_lowers_the_loss_and_logs_the_terms_apart(method):
-    model = build(method)
+@pytest.fixture(scope="module", params=models.METHODS)
+def trained(request):
+    tf_keras.utils.set_random_seed(0)
+    model = build(request.param)
     model.compile(tf_keras.optimizers.Adam(0.01))
-    history = model.fit(data(), epochs=12, validation_data=data(), verbose=0).history
-    assert history["val_loss"][-1] < 0.9 * history["val_loss"][0]
-    assert ("kl" in history) == (method != "deterministic")
-    assert ("latent_bound" in history) == (method == "latent")
-    assert "val_kl" not in history
+    anneal = callbacks.KLAnnealing(epochs=40)
+    model.fit(
+        data(), epochs=8, validation_data=data(), callbacks=[anneal], verbose=0
+    )
+    return model
+
+
+def test_fitting_lowers_the_data_loss(trained):
+    losses_of_epochs = trained.history.history["data_loss"]
+    assert losses_of_epochs[-1] < 0.95 * losses_of_epochs[0]
+
+
+def test_terms_are_logged_apart_and_validation_is_free_of_them(trained):
+    history = trained.history.history
+    assert ("kl" in history) == (trained.method != "deterministic")
+    assert ("latent_bound" in history) == (trained.method == "latent")
+    assert not {"val_kl", "val_latent_bound", "val_code_kl"} & set(history)
     assert history["val_loss"] == history["val_data_loss"]
 
 
@@ -87,8 +100,8 @@ def test_loss_is_the_sum_that_the_documentation_states():
     model.annealing.assign(0.25)
     logs = model.fit(data(8), verbose=0).history
     elements = 16 * 16 * 2
-    regularisation = 0.7 * logs["latent_bound"][0] + logs["kl"][0] / 50
-    expected = logs["data_loss"][0] + 0.25 * regularisation / elements
+    regularisation = 0.7 * logs["latent_bound"][0] + 0.25 * logs["kl"][0] / 50
+    expected = logs["data_loss"][0] + regularisation / elements
     assert logs["loss"][0] == pytest.approx(expected, rel=1e-5)
     np.testing.assert_allclose(logs["kl"][0], model.kl_divergence(), rtol=1e-5)
 
@@ -126,7 +139,7 @@ def linear_gaussian(code_loc, code_stddev, weight, noise_stddev, map_loc, map_st
 def test_bound_is_tight_at_the_exact_posterior_and_loose_elsewhere():
     """With w = a z + e, all normal, KL(q(w) || p(w)) and r(z|w) have closed forms."""
     a, e, m, s = 1.5, 0.8, 0.6, 0.4
-    marginal = tfd.Normal(0.0, np.sqrt(a**2 + e**2))
+    marginal = tfd.Normal(0.0, float(np.sqrt(a**2 + e**2)))
     exact = tfd.kl_divergence(tfd.Normal(m, s), marginal).numpy()
     gain, spread = a / (a**2 + e**2), e / np.sqrt(a**2 + e**2)
     tight, _ = bottleneck.latent_bound(
@@ -158,23 +171,22 @@ def test_prior_head_sees_the_code_alone():
     assert not {"maps", "sampled_maps", "map_parameters"} & seen
 
 
-def codes_change_the_output(model):
-    """Return the mean change of the logits when z is drawn from its prior."""
-    maker = tf_keras.Model(model.inputs, model.get_layer("code_parameters").output)
-    after = model.get_layer("code_parameters")
-    original = after.call
+def change_of_the_output(model):
+    """Return the mean change of the logits when the code is drawn from its prior."""
+    layer = model.get_layer("code_parameters")
     answered = model(IMAGES).mean().numpy()
-    parameters = maker(IMAGES).numpy()
+    call = layer.call
+    shape = (len(IMAGES), 2 * model.latent_size)
+    layer.call = lambda inputs, training=None: tf.constant(
+        np.random.default_rng(1).normal(size=shape), tf.float32
+    )
     try:
-        after.call = lambda inputs, training=None: tf.random.shuffle(
-            tf.constant(parameters[::-1] * 0.0 + RNG.normal(size=parameters.shape)),
-            seed=0,
-        )
         return np.abs(model(IMAGES).mean().numpy() - answered).mean()
     finally:
-        after.call = original
+        layer.call = call
 
 
+@pytest.mark.slow
 def test_the_latent_is_not_ignored():
     """After training, codes carry information and the output depends on them."""
     model = build("latent", base_filters=8)
@@ -182,7 +194,7 @@ def test_the_latent_is_not_ignored():
     anneal = callbacks.KLAnnealing(epochs=20)
     history = model.fit(data(), epochs=40, verbose=0, callbacks=[anneal]).history
     assert history["code_kl"][-1] > 0.1
-    assert codes_change_the_output(model) > 0.05
+    assert change_of_the_output(model) > 0.05
 
 
 def test_annealing_reads_the_epoch_and_survives_saving(tmp_path):
@@ -209,23 +221,20 @@ READ_BACK = """
 """
 
 
-@pytest.mark.parametrize("method", models.METHODS)
-def test_a_new_process_predicts_the_same(method, tmp_path):
-    model = build(method)
-    model.compile()
-    model.fit(data(), epochs=1, verbose=0)
-    model.save(tmp_path / "m.keras")
+@pytest.mark.slow
+def test_a_new_process_predicts_the_same(trained, tmp_path):
+    trained.save(tmp_path / "m.keras")
     np.save(tmp_path / "images.npy", IMAGES)
     script = textwrap.dedent(READ_BACK)
     subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=True)
     read = np.load(tmp_path / "read.npz")
-    here = draws.predict(model, IMAGES, num_draws=3, seed=4)
+    here = draws.predict(trained, IMAGES, num_draws=3, seed=4)
     np.testing.assert_allclose(read["p"], here.mean_probabilities, atol=1e-6)
     np.testing.assert_allclose(read["v"], here.epistemic_variance, atol=1e-6)
     np.testing.assert_allclose(
-        read["mean"], model.predict(IMAGES, verbose=0), atol=1e-5
+        read["mean"], trained.predict(IMAGES, verbose=0), atol=1e-5
     )
-    assert read["steps"] == 2
+    assert read["steps"] == 16
 
 
 class Interrupt(tf_keras.callbacks.Callback):
@@ -234,6 +243,7 @@ class Interrupt(tf_keras.callbacks.Callback):
             raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["flipout", "latent"])
 def test_a_resumed_run_ends_where_an_uninterrupted_one_does(method, tmp_path):
     def fresh():
@@ -257,14 +267,15 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(method, tmp_path):
         np.testing.assert_allclose(one.numpy(), other.numpy(), atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 @pytest.mark.parametrize("method", models.METHODS)
 def test_mixed_precision_trains_and_predicts(method, policy):
     tf_keras.mixed_precision.set_global_policy(policy)
     model = build(method)
     model.compile(tf_keras.optimizers.Adam(0.01))
-    history = model.fit(data(), epochs=8, verbose=0).history
-    assert history["loss"][-1] < history["loss"][0]
+    history = model.fit(data(), epochs=6, verbose=0).history
+    assert history["data_loss"][-1] < history["data_loss"][0]
     prediction = draws.predict(model, IMAGES, num_draws=2)
     assert prediction.mean_probabilities.dtype == np.float32
     assert np.isfinite(prediction.predictive_entropy).all()
@@ -288,6 +299,7 @@ def test_keras_3_reads_the_exported_model(method, tmp_path):
         models.export(model, folder)
 
 
+@pytest.mark.slow
 def test_replicas_count_kl_once(tmp_path):
     """Two replicas of half the batch take the step of one with the whole batch."""
     script = """
@@ -322,7 +334,7 @@ def test_replicas_count_kl_once(tmp_path):
     [
         ({"method": "mc"}, "`method` must be one of 'deterministic'"),
         ({"backbone": "resnet"}, "`backbone` must be one of 'unet'"),
-        ({"input_shape": (30, 32, 2)}, "multiples of 2"),
+        ({"input_shape": (31, 32, 2)}, "multiples of 2"),
         ({"input_shape": (32, 32)}, "`input_shape` must be"),
         ({"num_regions": 0}, "`num_regions` must be a whole number above 0"),
         ({"beta": -1.0}, "`beta` must be finite and at least 0"),

@@ -39,11 +39,13 @@ class TrainingScope:
 
     Attributes:
         key: int32 (2,), unique to the step and the replica.
+        annealing: How much of the latent bound's gradient passes on, 0 to 1.
         records: Tensors that layers hand to the training step, by name.
     """
 
-    def __init__(self, key: tf.Tensor):
+    def __init__(self, key: tf.Tensor, annealing: tf.Tensor | float = 1.0):
         self.key = key
+        self.annealing = annealing
         self.records: dict[str, tf.Tensor] = {}
 
 

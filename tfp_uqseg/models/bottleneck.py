@@ -100,6 +100,25 @@ class AsTensor(tf_keras.layers.Layer):
 
 
 @tf_keras.saving.register_keras_serializable(package=_PACKAGE)
+class AnnealGradient(tf_keras.layers.Layer):
+    """Passes its input on, and while training ``annealing`` of the gradient back.
+
+    Encoder, decoder and prior head learn from the full bound from the first step. What
+    the bound asks of q(w|x) reaches the backbone only as annealing rises: before p(w|z)
+    has learned to describe the maps, its cheapest wish is that they be constant.
+    """
+
+    def call(self, inputs):
+        """Return the input."""
+        scope = noise.current()
+        if not isinstance(scope, noise.TrainingScope):
+            return tf.convert_to_tensor(inputs)
+        inputs = tf.convert_to_tensor(inputs)
+        share = tf.cast(scope.annealing, inputs.dtype)
+        return share * inputs + tf.stop_gradient((1 - share) * inputs)
+
+
+@tf_keras.saving.register_keras_serializable(package=_PACKAGE)
 class ShiftMean(tf_keras.layers.Layer):
     """Centres parameters (..., 2 K) on maps (..., K).
 
@@ -142,6 +161,15 @@ class Spread(tf_keras.layers.Layer):
         return tf.concat([code, grid], axis=-1)
 
 
+def _hold_back(tensor, name: str, **kwargs):
+    return AnnealGradient(name=name, **kwargs)(tensor)
+
+
+def _pass_on(tensor, name: str, **kwargs):
+    del name, kwargs
+    return tensor
+
+
 def _encode(factory: blocks.Factory, maps, filters: int) -> list:
     """Return the encoder's features at every resolution, the finest first."""
     features = [factory.convolution(filters, name="encoder0_conv")(maps)]
@@ -167,6 +195,7 @@ def _decode(factory: blocks.Factory, code, coarse, filters: int) -> list:
 
 def _predict(factory, maps, decoded, encoded, backbone_features, num_regions, filters):
     """Return the parameters of the predictive logits, (B, ..., 2 K)."""
+    maps, held_maps = maps
     concatenate = tf_keras.layers.Concatenate
     tensor = decoded[0]
     if encoded is not None:
@@ -174,7 +203,7 @@ def _predict(factory, maps, decoded, encoded, backbone_features, num_regions, fi
         tensor = factory.convolution(filters * 2, name="predict1_conv")(tensor)
         tensor = factory.upsample("predict1_up")(tensor)
         tensor = concatenate(name="predict0_skip")(
-            [tensor, decoded[0], encoded[0], maps]
+            [tensor, decoded[0], encoded[0], held_maps]
         )
     if backbone_features is not None:
         tensor = concatenate(name="backbone_skip")([tensor, backbone_features])
@@ -222,7 +251,10 @@ def attach(
         map_parameters
     )
     sampled_maps = AsTensor(name="sampled_maps")(maps)
-    encoded = _encode(bayes, sampled_maps, latent_filters)
+    # Without skips the code is the only way to the output: nothing is held back.
+    hold = _hold_back if decoder_skips else _pass_on
+    held_maps = hold(sampled_maps, "held_maps")
+    encoded = _encode(bayes, held_maps, latent_filters)
     pooled = tf_keras.layers.Flatten(name="encoded_mean")(
         factory.global_mean("encoder_pool")(encoded[-1])
     )
@@ -236,7 +268,7 @@ def attach(
     )(decoded[0])
     predicted = _predict(
         bayes,
-        sampled_maps,
+        (sampled_maps, held_maps),
         decoded,
         encoded if decoder_skips else None,
         backbone_features if backbone_skip else None,
@@ -244,5 +276,11 @@ def attach(
         latent_filters,
     )
     return LatentBound(name="latent_bound", dtype="float32")(
-        [predicted, maps, map_parameters, code_parameters, prior_parameters]
+        [
+            predicted,
+            hold(maps, "held_sample", dtype="float32"),
+            hold(map_parameters, "held_parameters"),
+            code_parameters,
+            prior_parameters,
+        ]
     )

@@ -16,7 +16,7 @@ _PACKAGE = "tfp_uqseg"
 class Segmenter(tf_keras.Model):
     """A functional network whose training loss is, per voxel and region,
 
-        data + annealing * (beta * latent_bound / M + KL_weights / (N * M))
+        data + beta * latent_bound / M + annealing * KL_weights / (N * M)
 
     with M voxels times regions of an example, N training examples, the latent bound in
     nats per example and the weights' KL in nats. With `losses.CrossEntropy` as data
@@ -29,7 +29,9 @@ class Segmenter(tf_keras.Model):
 
     Attributes:
         settings: The arguments of `models.build`, as plain values.
-        annealing: Variable, 0 to 1, by which `callbacks.KLAnnealing` phases both in.
+        annealing: Variable, 0 to 1, by which `callbacks.KLAnnealing` phases in the
+            weights' KL, and what the latent bound asks of the backbone
+            (`bottleneck.AnnealGradient`; the bound's value is always counted in full).
         beta: Factor of the latent bound.
     """
 
@@ -104,7 +106,7 @@ class Segmenter(tf_keras.Model):
         key = noise.step_key(self.settings["seed"], self.optimizer.iterations)
         with (
             tf.GradientTape() as tape,
-            noise.use(noise.TrainingScope(key)) as scope,
+            noise.use(noise.TrainingScope(key, self.annealing.value())) as scope,
         ):
             logits = self(images, training=True)
             data_loss = self.compiled_loss(masks, logits, weights)
