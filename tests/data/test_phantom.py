@@ -294,18 +294,19 @@ def test_a_larger_severity_changes_more(shift):
     assert np.abs(small - plain).mean() < np.abs(large - plain).mean()
 
 
-def test_the_stand_in_replaces_the_missing_modality_alone():
+def test_the_missing_modality_is_noise_and_the_others_stay():
     plain = phantom.make_case(seed=1, shape=SMALL, num_raters=0)
     shifted = phantom.make_case(
         seed=1, shape=SMALL, num_raters=0, shift="missing_modality"
     )
     lost = phantom.MODALITIES.index(phantom_shifts.MISSING)
-    source = phantom.MODALITIES.index(phantom_shifts.STAND_IN)
     kept = [index for index in range(4) if index != lost]
     np.testing.assert_array_equal(shifted.image[..., kept], plain.image[..., kept])
-    brain = plain.brain
-    alike = np.corrcoef(shifted.image[brain][:, lost], plain.image[brain][:, source])
-    assert alike[0, 1] > 0.9
+    voxels = shifted.image[shifted.brain][:, lost]
+    # Noise of 3 to 5.5 % of the signal's scale, and no anatomy.
+    assert voxels.std() < 0.15 * voxels.mean()
+    before = plain.image[plain.brain][:, lost]
+    assert abs(np.corrcoef(voxels, before)[0, 1]) < 0.5
 
 
 # Files.

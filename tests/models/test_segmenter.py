@@ -75,9 +75,7 @@ def trained(request):
     model = build(request.param)
     model.compile(tf_keras.optimizers.Adam(0.01))
     anneal = callbacks.KLAnnealing(epochs=40)
-    model.fit(
-        data(), epochs=8, validation_data=data(), callbacks=[anneal], verbose=0
-    )
+    model.fit(data(), epochs=8, validation_data=data(), callbacks=[anneal], verbose=0)
     return model
 
 
@@ -114,12 +112,10 @@ def test_dice_loss_is_the_default_and_the_exact_elbo_one_argument_away():
 
 def linear_gaussian(code_loc, code_stddev, weight, noise_stddev, map_loc, map_stddev):
     """Return the bound's parameters for p(w|z) = N(weight z, noise_stddev^2)."""
-    inverse = lambda stddev, start: (
-        np.log(  # noqa: E731
-            np.expm1(stddev - 1e-3)
-        )
-        - np.log(np.expm1(start))
-    )
+
+    def inverse(stddev, start):
+        return np.log(np.expm1(stddev - 1e-3)) - np.log(np.expm1(start))
+
     count = 40000
     w = map_loc + map_stddev * RNG.normal(size=(count, 1))
     loc = code_loc(w)

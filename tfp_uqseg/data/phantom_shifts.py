@@ -20,9 +20,9 @@ from tfp_uqseg.data import phantom_contrast, phantom_fields
 
 #: Names of the shifted test sets, in the order they are written.
 SHIFTS = ("missing_modality", "bias_field", "unseen_contrast", "motion")
-#: The modality that is missing, and the one that stands in for it.
-MISSING, STAND_IN = "t1", "t2"
-#: At severity 1: share of the stand-in, standard deviation of the field's log2,
+#: The modality that goes missing.
+MISSING = "t2"
+#: At severity 1: share of the signal lost, standard deviation of the field's log2,
 #: share of the unseen protocol, standard deviation of the head's movement in mm.
 STRENGTH = {
     "missing_modality": 1.0,
@@ -68,7 +68,7 @@ def apply(
     if strength == 0:
         return image
     if shift == "missing_modality":
-        image = _missing_modality(image, strength)
+        image = _missing_modality(image, brain, strength)
     elif shift == "bias_field":
         image = _bias_field(image, brain, grid, rng, strength)
     elif shift == "motion":
@@ -76,16 +76,16 @@ def apply(
     return image * brain[..., None]
 
 
-def _missing_modality(image, share) -> np.ndarray:
-    """Replace one modality by another, as archives do when a series is lost.
+def _missing_modality(image, brain, share) -> np.ndarray:
+    """Flatten one modality to its mean in the brain: only scanner noise is left.
 
     An all-zero volume would be refused by every reader, and rightly.
     """
     share = np.float32(min(share, 1.0))
     lost = phantom_contrast.MODALITIES.index(MISSING)
-    present = phantom_contrast.MODALITIES.index(STAND_IN)
     changed = image.copy()
-    changed[..., lost] = (1 - share) * image[..., lost] + share * image[..., present]
+    flat = changed[..., lost][brain].mean()
+    changed[..., lost] = (1 - share) * changed[..., lost] + share * flat
     return changed
 
 

@@ -1,4 +1,4 @@
-"""Layer factories: one description of a network, deterministic or Bayesian, 2-D or 3-D."""
+"""Layer factories: one description of a network for every kind of layer."""
 
 from __future__ import annotations
 

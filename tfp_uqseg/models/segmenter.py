@@ -14,7 +14,9 @@ _PACKAGE = "tfp_uqseg"
 
 @tf_keras.saving.register_keras_serializable(package=_PACKAGE)
 class Segmenter(tf_keras.Model):
-    """A functional network whose training loss is, per voxel and region,
+    """A functional network with the objective that every method shares.
+
+    Per voxel and region, the training loss is
 
         data + beta * latent_bound / M + annealing * KL_weights / (N * M)
 
@@ -124,11 +126,9 @@ class Segmenter(tf_keras.Model):
         total = self.beta * terms.get("latent_bound", 0.0) / elements
         if "kl" in terms:
             examples = float(self.settings["num_train_examples"])
-            total += terms["kl"] / (examples * elements)
+            total += self.annealing * terms["kl"] / (examples * elements)
         # Gradients are summed over replicas, the data loss is already divided.
-        return (
-            self.annealing * total / tf.distribute.get_strategy().num_replicas_in_sync
-        )
+        return total / tf.distribute.get_strategy().num_replicas_in_sync
 
     def test_step(self, data):
         """Evaluate the data loss and the metrics at the posterior mean."""
@@ -188,6 +188,7 @@ def check_kl_terms(model: Segmenter) -> None:
     expected = model.settings["method"] != "deterministic"
     if len(drawing) != len(model.bayesian_layers) or bool(drawing) != expected:
         raise ValueError(
-            f"`method` {model.settings['method']!r} gave {len(drawing)} Bayesian layers "
-            f"and {len(model.bayesian_layers)} KL terms; they must be equal in number."
+            f"`method` {model.settings['method']!r} gave {len(drawing)} layers that "
+            f"draw a kernel and {len(model.bayesian_layers)} KL terms; they must be "
+            "equal in number."
         )
