@@ -208,7 +208,7 @@ def _add_learning(group, defaults) -> None:
         f"exact evidence lower bound ({defaults.loss})",
     )
     group.add_argument(
-        "--beta", type=values.not_below_zero, help="weight of the latent bound (1)"
+        "--beta", type=values.not_below_zero, help="weight of the latent bound (0.01)"
     )
     group.add_argument(
         "--precision",

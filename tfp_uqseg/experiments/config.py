@@ -75,7 +75,7 @@ class TrainConfig:
     warm_up: float = 0.03
     kl_annealing: float = 0.3
     loss: str = "dice_cross_entropy"
-    beta: float = 1.0
+    beta: float = 0.01
     precision: str = "auto"
     seed: int = 0
     raters: str = "label"
