@@ -54,7 +54,7 @@ def build(
             their mean. None: only for ``"latent"``.
         beta: Factor of the latent bound. At 1 the objective is that of the exact ELBO,
             but with the Dice loss the maps then collapsed to a constant on glioma
-            slices (an empty answer everywhere), whatever the annealing.
+            slices (an empty answer everywhere) under every annealing tried.
         latent_size: Length of the latent code z (Table 1 has ten).
         latent_filters: Channels of the bottleneck at full resolution.
         decoder_skips: See `models.bottleneck.attach`.
