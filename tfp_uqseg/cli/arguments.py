@@ -146,7 +146,10 @@ def _add_train(command) -> None:
     )
     learning = command.add_argument_group("learning")
     _add_learning(learning, defaults)
-    data = command.add_argument_group("data")
+    _add_training_data(command.add_argument_group("data"))
+
+
+def _add_training_data(data) -> None:
     _add_readers(data)
     data.add_argument(
         "--regions",
@@ -302,6 +305,14 @@ def _add_phantom(command) -> None:
         metavar=("X", "Y", "Z"),
         help="voxels (128 128 24)",
     )
+    _add_appearance(command)
+    command.add_argument("--seed", type=values.seed, default=0, help="(0)")
+    command.add_argument(
+        "--overwrite", action="store_true", help="replace a phantom in OUT"
+    )
+
+
+def _add_appearance(command) -> None:
     command.add_argument(
         "--raters", type=values.whole, default=4, metavar="N", help="masks per case (4)"
     )
@@ -318,10 +329,6 @@ def _add_phantom(command) -> None:
         default=SHIFTS,
         metavar="SHIFT",
         help=f"shifted test sets among {', '.join(SHIFTS)} (all)",
-    )
-    command.add_argument("--seed", type=values.seed, default=0, help="(0)")
-    command.add_argument(
-        "--overwrite", action="store_true", help="replace a phantom in OUT"
     )
 
 
