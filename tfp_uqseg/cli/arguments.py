@@ -130,9 +130,8 @@ def _add_train(command) -> None:
     defaults = config_module.TrainConfig()
     command.add_argument("data", metavar="DATA", help="folder of labelled studies")
     command.add_argument("--out", metavar="RUN", required=True, help="the run folder")
-    command.add_argument(
-        "--resume", action="store_true", help="go on with the run in RUN"
-    )
+    resume = {"action": "store_true", "help": "go on with the run in RUN"}
+    command.add_argument("--resume", **resume)
     length = command.add_argument_group("length (30 epochs, unless one is given)")
     length.add_argument("--epochs", type=values.count, metavar="N", help="most epochs")
     _add_minutes(length, None)
@@ -307,9 +306,8 @@ def _add_phantom(command) -> None:
     )
     _add_appearance(command)
     command.add_argument("--seed", type=values.seed, default=0, help="(0)")
-    command.add_argument(
-        "--overwrite", action="store_true", help="replace a phantom in OUT"
-    )
+    overwrite = {"action": "store_true", "help": "replace a phantom in OUT"}
+    command.add_argument("--overwrite", **overwrite)
 
 
 def _add_appearance(command) -> None:

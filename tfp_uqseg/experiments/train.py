@@ -204,6 +204,14 @@ def _build(settings, cohort) -> models.Segmenter:
     return model
 
 
+def _say_complete(run, keeper) -> None:
+    progress.say(
+        f"{run.folder} is complete: {keeper.epoch} epochs, "
+        f"{keeper.elapsed / 60:.1f} minutes. Larger `--epochs` or `--max-minutes` "
+        "continue it."
+    )
+
+
 def _fit(run, model, settings, learn, validate, verbose: bool) -> None:
     """Train from where the run stands to its end."""
     keeper = keeping.Keeper(run, model, settings)
@@ -215,11 +223,7 @@ def _fit(run, model, settings, learn, validate, verbose: bool) -> None:
     )
     if keeper.epoch >= settings.most_epochs or clock.out_of_time:
         if verbose:
-            progress.say(
-                f"{run.folder} is complete: {keeper.epoch} epochs, "
-                f"{keeper.elapsed / 60:.1f} minutes. Larger `--epochs` or "
-                "`--max-minutes` continue it."
-            )
+            _say_complete(run, keeper)
         return
     # Whole batches only, so that the compiled step knows every shape; the slices that
     # an epoch leaves out are others in the next.

@@ -255,9 +255,7 @@ def attach(
     hold = _hold_back if decoder_skips else _pass_on
     held_maps = hold(sampled_maps, "held_maps")
     encoded = _encode(bayes, held_maps, latent_filters)
-    pooled = tf_keras.layers.Flatten(name="encoded_mean")(
-        factory.global_mean("encoder_pool")(encoded[-1])
-    )
+    pooled = factory.global_mean("encoder_pool")(encoded[-1])
     code_parameters = bayes.dense(2 * latent_size, name="code_parameters")(pooled)
     code = layers.GaussianLatent(CODE_STDDEV, seed=factory.next_seed(), name="code")(
         code_parameters
@@ -275,12 +273,7 @@ def attach(
         num_regions,
         latent_filters,
     )
-    return LatentBound(name="latent_bound", dtype="float32")(
-        [
-            predicted,
-            hold(maps, "held_sample", dtype="float32"),
-            hold(map_parameters, "held_parameters"),
-            code_parameters,
-            prior_parameters,
-        ]
-    )
+    bounded = [hold(maps, "held_sample", dtype="float32")]
+    bounded += [hold(map_parameters, "held_parameters"), code_parameters]
+    bounded.append(prior_parameters)
+    return LatentBound(name="latent_bound", dtype="float32")([predicted, *bounded])
