@@ -351,7 +351,7 @@ def test_binary_studies_named_as_in_brats_go_the_whole_way(real_data, tmp_path, 
     words = ["train", data, "--out", tmp_path / "run", "--split", split]
     words += ["--base-filters", 2, "--epochs", 1, "--method", "deterministic"]
     assert run(*words) == 1
-    assert "label_scheme" in capsys.readouterr().err
+    assert "`--label-scheme brats2018`" in capsys.readouterr().err
     assert run(*words, "--regions", "tumour") == 0
     maps, report = tmp_path / "maps", tmp_path / "report"
     assert run("predict", tmp_path / "run", data, "--out", maps) == 0

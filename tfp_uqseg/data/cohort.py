@@ -149,7 +149,8 @@ def gather(
         divisor: H and W are multiples of this.
         raters: "label" takes the labels, "random" and "mean" the files of raters.
         cache: Whether to keep the images in memory, about 28 MB for a study of BraTS,
-            or else in temporary files, deleted with the cohorts that share them.
+            or else in temporary files, deleted with the cohorts that share them, at
+            the latest when the process ends.
         progress: Called with the number of cases read, and of all.
 
     Returns:

@@ -225,20 +225,42 @@ def _fit(run, model, settings, learn, validate, verbose: bool) -> None:
         if verbose:
             _say_complete(run, keeper)
         return
-    # Whole batches only, so that the compiled step knows every shape; the slices that
-    # an epoch leaves out are others in the next.
-    count = pipeline.count_slices(learn)
-    options = {"batch_size": min(settings.batch_size, count), "seed": settings.seed}
-    steps = count // options["batch_size"]
-    stream = pipeline.slices(
+    batch = min(settings.batch_size, pipeline.count_slices(learn))
+    steps = pipeline.count_slices(learn) // batch
+    keeper.clock = clock
+    model.fit(
+        _stream(settings, learn, batch, first_epoch=keeper.epoch),
+        epochs=settings.most_epochs,
+        initial_epoch=keeper.epoch,
+        steps_per_epoch=steps,
+        validation_data=None
+        if validate is None
+        else pipeline.slices(validate, batch_size=batch, seed=settings.seed),
+        callbacks=[*_callbacks(run, settings, clock, steps, verbose), keeper],
+        verbose=0,
+    )
+
+
+def _stream(settings, learn, batch: int, *, first_epoch: int) -> tf.data.Dataset:
+    """Return the training slices, epoch after epoch.
+
+    In whole batches only, so that the compiled step knows every shape; the slices that
+    an epoch leaves out are others in the next.
+    """
+    return pipeline.slices(
         learn,
         shuffle=True,
         augment=settings.augment,
         repeat=True,
         drop_remainder=True,
-        initial_epoch=keeper.epoch,
-        **options,
+        initial_epoch=first_epoch,
+        batch_size=batch,
+        seed=settings.seed,
     )
+
+
+def _callbacks(run, settings, clock, steps: int, verbose: bool) -> list:
+    """Return what watches the run, without its keeper, which comes last."""
     callbacks = [schedule.ProgressSchedule(clock, settings, steps_per_epoch=steps)]
     callbacks.append(keeping.EventWriter(run))
     if verbose:
@@ -246,15 +268,4 @@ def _fit(run, model, settings, learn, validate, verbose: bool) -> None:
         callbacks.append(
             progress.TrainingBar(clock, steps_per_epoch=steps, most_epochs=most)
         )
-    keeper.clock = clock
-    model.fit(
-        stream,
-        epochs=settings.most_epochs,
-        initial_epoch=keeper.epoch,
-        steps_per_epoch=steps,
-        validation_data=None
-        if validate is None
-        else pipeline.slices(validate, **options),
-        callbacks=[*callbacks, keeper],
-        verbose=0,
-    )
+    return callbacks
