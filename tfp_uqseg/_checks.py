@@ -45,6 +45,14 @@ def non_negative(name: str, value: float) -> float:
     return number
 
 
+def probability(name: str, value: float) -> float:
+    """Return `value` as a float, or raise unless it lies strictly between 0 and 1."""
+    number = float(value)
+    if not 0.0 < number < 1.0:
+        raise ValueError(f"`{name}` must lie between 0 and 1; got {value!r}.")
+    return number
+
+
 def same_shape(name: str, array, other_name: str, other) -> None:
     """Raise unless the two arrays have one shape."""
     if tuple(array.shape) != tuple(other.shape):

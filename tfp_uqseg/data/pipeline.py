@@ -218,20 +218,21 @@ def _examples(
     rater = np.random.default_rng((seed, epoch, _RATERS)).random(cohort.num_slices)
     for number in index:
         image, mask = cohort.example(number, rater[number])
-        yield image, mask, keys[number]
+        # TensorFlow complains of float16 in a graph on most processors.
+        yield image.astype(np.float32), mask, keys[number]
 
 
 def _signature(cohort: cohort_module.Cohort) -> tuple[tf.TensorSpec, ...]:
     mask_type = tf.float32 if cohort.raters == "mean" else tf.uint8
     return (
-        tf.TensorSpec((*cohort.size, len(cohort.modalities)), tf.float16),
+        tf.TensorSpec((*cohort.size, len(cohort.modalities)), tf.float32),
         tf.TensorSpec((*cohort.size, len(cohort.regions)), mask_type),
         tf.TensorSpec((2,), tf.int32),
     )
 
 
 def _example(image, mask, key, augment: bool):
-    image, mask = tf.cast(image, tf.float32), tf.cast(mask, tf.float32)
+    mask = tf.cast(mask, tf.float32)
     if augment:
         image, mask = augment_module.flips_and_turns(image, mask, key)
     return image, mask

@@ -21,16 +21,16 @@ MIN_STDDEV = 1e-3
 
 
 def split_parameters(
-    parameters: tf.Tensor, initial_stddev: float
+    parameters: tf.Tensor, initial_stddev: float, initial_loc: float = 0.0
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Split (..., 2 C) into mean and standard deviation, each float32 (..., C).
 
-    The second half passes through a softplus, shifted so that zero stands for
-    `initial_stddev`.
+    A zero in the first half stands for `initial_loc`. The second half passes through a
+    softplus, shifted so that zero stands for `initial_stddev`.
     """
     loc, raw = tf.split(tf.cast(parameters, tf.float32), 2, axis=-1)
     shift = math.log(math.expm1(initial_stddev))
-    return loc, MIN_STDDEV + tf.nn.softplus(raw + shift)
+    return loc + initial_loc, MIN_STDDEV + tf.nn.softplus(raw + shift)
 
 
 class PlainDistributionLambda(tfp.layers.DistributionLambda):
@@ -71,6 +71,7 @@ class GaussianLatent(PlainDistributionLambda):
 
     Args:
         initial_stddev: Standard deviation that a zero in the input stands for.
+        initial_loc: Mean that a zero in the input stands for.
         seed: Identifies the layer's random numbers; None takes one from Python's
             generator.
         **kwargs: ``name``.
@@ -82,10 +83,11 @@ class GaussianLatent(PlainDistributionLambda):
     is_stochastic = True
     is_latent = True
 
-    def __init__(self, initial_stddev=1.0, *, seed=None, **kwargs):
+    def __init__(self, initial_stddev=1.0, initial_loc=0.0, *, seed=None, **kwargs):
         self._training_call = False
         super().__init__(**kwargs)
         self.initial_stddev = _checks.positive("initial_stddev", initial_stddev)
+        self.initial_loc = float(initial_loc)
         self.seed = noise.fresh_seed() if seed is None else int(seed)
 
     def call(self, inputs, training=None):
@@ -94,14 +96,19 @@ class GaussianLatent(PlainDistributionLambda):
         return super().call(inputs)
 
     def _distribution(self, inputs):
-        loc, stddev = split_parameters(inputs, self.initial_stddev)
+        loc, stddev = split_parameters(
+            inputs, self.initial_stddev, self.initial_loc
+        )
         return tfd.Independent(tfd.Normal(loc, stddev), loc.shape.rank - 1)
 
     def _concretise(self, distribution):
         loc, stddev = distribution.mean(), distribution.stddev()
         scope = noise.current()
         if isinstance(scope, noise.DrawScope):
-            return loc + stddev * self._shared_noise(scope, tf.shape(loc))
+            shared = self._shared_noise(scope, tf.shape(loc))
+            if self.name in scope.from_prior:
+                return tf.broadcast_to(shared, tf.shape(loc))
+            return loc + stddev * shared
         if self._training_call:
             key = noise.layer_key(noise.training_key(), self.seed, "latent")
             return loc + stddev * noise.normal(key, tf.shape(loc))
@@ -121,5 +128,9 @@ class GaussianLatent(PlainDistributionLambda):
 
     def get_config(self):
         """Return plain values from which the layer can be built again."""
-        config = {"initial_stddev": self.initial_stddev, "seed": self.seed}
-        return {**super().get_config(), **config}
+        return {
+            **super().get_config(),
+            "initial_stddev": self.initial_stddev,
+            "initial_loc": self.initial_loc,
+            "seed": self.seed,
+        }

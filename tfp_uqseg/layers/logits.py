@@ -9,6 +9,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 import tf_keras
 
+from tfp_uqseg import _checks
 from tfp_uqseg.layers import latent
 
 tfd = tfp.distributions
@@ -22,12 +23,39 @@ _FAR_LOGIT = 12.0
 MAX_QUADRATURE_STDDEV = 2.0
 
 
+class _Logits(latent.PlainDistributionLambda):
+    """What the two kinds of output share: they turn into the mean of the logits."""
+
+    def __init__(self, initial_probability=0.5, **kwargs):
+        super().__init__(**kwargs)
+        self.initial_probability = _checks.probability(
+            "initial_probability", initial_probability
+        )
+
+    @property
+    def _shift(self) -> float:
+        """The logit that a zero of the last layer stands for."""
+        return math.log(self.initial_probability / (1.0 - self.initial_probability))
+
+    def _concretise(self, distribution):
+        return distribution.mean()
+
+    def get_config(self):
+        """Return plain values from which the layer can be built again."""
+        config = {"initial_probability": self.initial_probability}
+        return {**super().get_config(), **config}
+
+
 @tf_keras.saving.register_keras_serializable(package=_PACKAGE)
-class GaussianLogits(latent.PlainDistributionLambda):
+class GaussianLogits(_Logits):
     """The network's output: a normal distribution over every logit.
 
     The last layer gives mean and variance of the logits :cite:p:`kendall2017`. The
     distribution turns into its mean.
+
+    Args:
+        initial_probability: Probability whose logit a zero of the input stands for.
+        **kwargs: ``name``.
 
     Call Args:
         inputs: (..., 2 K): K means, then K untransformed standard deviations.
@@ -35,22 +63,23 @@ class GaussianLogits(latent.PlainDistributionLambda):
 
     def _distribution(self, inputs):
         loc, stddev = latent.split_parameters(inputs, INITIAL_STDDEV)
-        return tfd.Independent(tfd.Normal(loc, stddev), loc.shape.rank - 1)
-
-    def _concretise(self, distribution):
-        return distribution.mean()
+        return tfd.Independent(
+            tfd.Normal(loc + self._shift, stddev), loc.shape.rank - 1
+        )
 
 
 @tf_keras.saving.register_keras_serializable(package=_PACKAGE)
-class PointLogits(latent.PlainDistributionLambda):
-    """The network's output without spread: a point mass at the logits (..., K)."""
+class PointLogits(_Logits):
+    """The network's output without spread: a point mass at the logits (..., K).
+
+    Args:
+        initial_probability: Probability whose logit a zero of the input stands for.
+        **kwargs: ``name``.
+    """
 
     def _distribution(self, inputs):
-        loc = tf.cast(inputs, tf.float32)
+        loc = tf.cast(inputs, tf.float32) + self._shift
         return tfd.Independent(tfd.Deterministic(loc), loc.shape.rank - 1)
-
-    def _concretise(self, distribution):
-        return distribution.mean()
 
     def compute_output_shape(self, input_shape):
         """Return the shape of the logits."""

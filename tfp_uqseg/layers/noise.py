@@ -39,14 +39,14 @@ class TrainingScope:
 
     Attributes:
         key: int32 (2,), unique to the step and the replica.
-        annealing: How much of the latent bound's gradient passes on, 0 to 1.
         records: Tensors that layers hand to the training step, by name.
+        early_logits: An answer from before the network's end, or None.
     """
 
-    def __init__(self, key: tf.Tensor, annealing: tf.Tensor | float = 1.0):
+    def __init__(self, key: tf.Tensor):
         self.key = key
-        self.annealing = annealing
         self.records: dict[str, tf.Tensor] = {}
+        self.early_logits = None
 
 
 class DrawScope:
@@ -56,12 +56,14 @@ class DrawScope:
         key: int32 (2,), unique to ``(seed, draw)``.
         latent_draw: Index of the inner draw of the latents; a tensor or an int.
         weights: Already drawn weights by layer identity; drawn from `key` if absent.
+        from_prior: Names of latents that are drawn from N(0, 1), whatever the input.
     """
 
-    def __init__(self, key: tf.Tensor, latent_draw=0, weights=None):
+    def __init__(self, key: tf.Tensor, latent_draw=0, weights=None, from_prior=()):
         self.key = key
         self.latent_draw = latent_draw
         self.weights = {} if weights is None else weights
+        self.from_prior = frozenset(from_prior)
 
     def weights_of(self, layer: tf_keras.layers.Layer) -> tuple[tf.Tensor, ...]:
         """Return the drawn weights of `layer`, drawing them at the first request."""

@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import tensorflow as tf
+import tensorflow_probability as tfp
 import tf_keras
 
 from tfp_uqseg import layers
 from tfp_uqseg.layers import latent, noise
+from tfp_uqseg.layers import logits as logits_module
 from tfp_uqseg.models import blocks
+
+tfd = tfp.distributions
 
 _PACKAGE = "tfp_uqseg"
 _LEVELS = 3
@@ -21,9 +26,6 @@ _LOG_2PI = math.log(2.0 * math.pi)
 # Where the three distributions start. The maps start sharp, so that the backbone learns
 # as it would alone while the bound is still being phased in.
 MAP_STDDEV, CODE_STDDEV, PRIOR_STDDEV = 0.1, 1.0, 1.0
-
-# Gain of the decoder's correction of the maps, see `ShiftMean`.
-CORRECTION = 0.1
 
 
 def _gaussian_log_density(value, loc, stddev):
@@ -38,7 +40,7 @@ def _gaussian_entropy(stddev):
     return tf.reduce_sum(terms, axis=list(range(1, terms.shape.rank)))
 
 
-def latent_bound(maps, map_parameters, code_parameters, prior_parameters):
+def latent_bound(maps, map_moments, code_moments, prior_moments):
     """Return one-sample estimates of the bound on KL(q(w|x) || p(w)), Eq. 13 mended.
 
     In expectation over w^ ~ q(w|x) and z^ ~ r(z|w^) the value
@@ -50,24 +52,20 @@ def latent_bound(maps, map_parameters, code_parameters, prior_parameters):
 
     Args:
         maps: The sample w^, (B, ..., K).
-        map_parameters: Parameters of q(w|x), (B, ..., 2 K).
-        code_parameters: Parameters of r(z|w^), (B, 2 L).
-        prior_parameters: Parameters of p(w|z^), (B, ..., 2 K).
+        map_moments: Mean and standard deviation of q(w|x), two (B, ..., K).
+        code_moments: Those of r(z|w^), two (B, L).
+        prior_moments: Those of p(w|z^), two (B, ..., K).
 
     Returns:
         Two float32 (B,), nats per example: the bound, and its term KL(r || N(0, 1)).
     """
-    _, map_stddev = latent.split_parameters(map_parameters, MAP_STDDEV)
-    code_loc, code_stddev = latent.split_parameters(code_parameters, CODE_STDDEV)
-    prior_loc, prior_stddev = latent.split_parameters(prior_parameters, PRIOR_STDDEV)
+    code_loc, code_stddev = code_moments
     variance = tf.square(code_stddev)
     code_kl = 0.5 * tf.reduce_sum(
         variance + tf.square(code_loc) - 1.0 - tf.math.log(variance), axis=-1
     )
-    log_prior = _gaussian_log_density(
-        tf.cast(maps, tf.float32), prior_loc, prior_stddev
-    )
-    return code_kl - _gaussian_entropy(map_stddev) - log_prior, code_kl
+    log_prior = _gaussian_log_density(tf.cast(maps, tf.float32), *prior_moments)
+    return code_kl - _gaussian_entropy(map_moments[1]) - log_prior, code_kl
 
 
 @tf_keras.saving.register_keras_serializable(package=_PACKAGE)
@@ -75,19 +73,39 @@ class LatentBound(tf_keras.layers.Layer):
     """Passes its first input on and records `latent_bound` of the others.
 
     While `models.Segmenter` trains, the records ``latent_bound`` and ``code_kl`` (means
-    over the batch, nats per example) reach its training step. Elsewhere nothing
-    happens.
+    over the batch, nats per example) and the maps' own answer, q(w|x) as a distribution
+    over logits, reach its training step. Elsewhere nothing happens.
+
+    Args:
+        initial_logit: Mean of the maps, and of their prior, that a zero stands for.
+        **kwargs: ``name`` and ``dtype``.
     """
+
+    def __init__(self, initial_logit=0.0, **kwargs):
+        super().__init__(**kwargs)
+        self.initial_logit = float(initial_logit)
 
     def call(self, inputs):
         """Record the bound; return the first input."""
-        passed, *distributions = inputs
+        passed, maps, map_parameters, code_parameters, prior_parameters = inputs
         scope = noise.current()
         if isinstance(scope, noise.TrainingScope):
-            bound, code_kl = latent_bound(*distributions)
+            split = latent.split_parameters
+            map_moments = split(map_parameters, MAP_STDDEV, self.initial_logit)
+            bound, code_kl = latent_bound(
+                maps,
+                map_moments,
+                split(code_parameters, CODE_STDDEV),
+                split(prior_parameters, PRIOR_STDDEV, self.initial_logit),
+            )
             scope.records["latent_bound"] = tf.reduce_mean(bound)
             scope.records["code_kl"] = tf.reduce_mean(code_kl)
+            scope.early_logits = tfd.Normal(*map_moments)
         return passed
+
+    def get_config(self):
+        """Return plain values from which the layer can be built again."""
+        return {**super().get_config(), "initial_logit": self.initial_logit}
 
 
 @tf_keras.saving.register_keras_serializable(package=_PACKAGE)
@@ -100,38 +118,14 @@ class AsTensor(tf_keras.layers.Layer):
 
 
 @tf_keras.saving.register_keras_serializable(package=_PACKAGE)
-class AnnealGradient(tf_keras.layers.Layer):
-    """Passes its input on, and while training ``annealing`` of the gradient back.
-
-    Encoder, decoder and prior head learn from the full bound from the first step. What
-    the bound asks of q(w|x) reaches the backbone only as annealing rises: before p(w|z)
-    has learned to describe the maps, its cheapest wish is that they be constant.
-    """
-
-    def call(self, inputs):
-        """Return the input."""
-        scope = noise.current()
-        if not isinstance(scope, noise.TrainingScope):
-            return tf.convert_to_tensor(inputs)
-        inputs = tf.convert_to_tensor(inputs)
-        share = tf.cast(scope.annealing, inputs.dtype)
-        return share * inputs + tf.stop_gradient((1 - share) * inputs)
-
-
-@tf_keras.saving.register_keras_serializable(package=_PACKAGE)
 class ShiftMean(tf_keras.layers.Layer):
-    """Centres parameters (..., 2 K) on maps (..., K).
-
-    The mean becomes the maps plus a tenth of the first half: a correction that starts
-    small and moves slowly. At full size it drives all logits down before the backbone
-    has learned to find a tumour, and an empty answer is hard to leave again.
-    """
+    """Centres parameters (..., 2 K) on maps (..., K): the mean becomes maps + mean."""
 
     def call(self, inputs):
         """Return the parameters of the shifted distribution."""
         parameters, maps = inputs
         loc, raw = tf.split(parameters, 2, axis=-1)
-        return tf.concat([maps + CORRECTION * loc, raw], axis=-1)
+        return tf.concat([maps + loc, raw], axis=-1)
 
 
 @tf_keras.saving.register_keras_serializable(package=_PACKAGE)
@@ -161,15 +155,6 @@ class Spread(tf_keras.layers.Layer):
         return tf.concat([code, grid], axis=-1)
 
 
-def _hold_back(tensor, name: str, **kwargs):
-    return AnnealGradient(name=name, **kwargs)(tensor)
-
-
-def _pass_on(tensor, name: str, **kwargs):
-    del name, kwargs
-    return tensor
-
-
 def _encode(factory: blocks.Factory, maps, filters: int) -> list:
     """Return the encoder's features at every resolution, the finest first."""
     features = [factory.convolution(filters, name="encoder0_conv")(maps)]
@@ -193,9 +178,8 @@ def _decode(factory: blocks.Factory, code, coarse, filters: int) -> list:
     return features
 
 
-def _predict(factory, maps, decoded, encoded, backbone_features, num_regions, filters):
-    """Return the parameters of the predictive logits, (B, ..., 2 K)."""
-    maps, held_maps = maps
+def _predict(factory, maps, decoded, encoded, backbone_features, filters):
+    """Return the features of every voxel from which the logits are predicted."""
     concatenate = tf_keras.layers.Concatenate
     tensor = decoded[0]
     if encoded is not None:
@@ -203,17 +187,11 @@ def _predict(factory, maps, decoded, encoded, backbone_features, num_regions, fi
         tensor = factory.convolution(filters * 2, name="predict1_conv")(tensor)
         tensor = factory.upsample("predict1_up")(tensor)
         tensor = concatenate(name="predict0_skip")(
-            [tensor, decoded[0], encoded[0], held_maps]
+            [tensor, decoded[0], encoded[0], maps]
         )
     if backbone_features is not None:
         tensor = concatenate(name="backbone_skip")([tensor, backbone_features])
-    tensor = factory.convolution(filters, name="predict0_conv")(tensor)
-    parameters = factory.convolution(
-        2 * num_regions, 1, activation=None, name="predictive_head"
-    )(tensor)
-    if encoded is None:
-        return parameters
-    return ShiftMean(name="predictive_parameters")([parameters, maps])
+    return factory.convolution(filters, name="predict0_conv")(tensor)
 
 
 def attach(
@@ -225,6 +203,7 @@ def attach(
     latent_filters: int = 8,
     decoder_skips: bool = True,
     backbone_skip: bool = False,
+    initial_logit: float = 0.0,
 ):
     """Return the parameters of the predictive logits behind `backbone_features`.
 
@@ -247,14 +226,11 @@ def attach(
     map_parameters = plain.convolution(
         2 * num_regions, 1, activation=None, name="map_parameters"
     )(backbone_features)
-    maps = layers.GaussianLatent(MAP_STDDEV, seed=factory.next_seed(), name="maps")(
-        map_parameters
-    )
+    maps = layers.GaussianLatent(
+        MAP_STDDEV, initial_logit, seed=factory.next_seed(), name="maps"
+    )(map_parameters)
     sampled_maps = AsTensor(name="sampled_maps")(maps)
-    # Without skips the code is the only way to the output: nothing is held back.
-    hold = _hold_back if decoder_skips else _pass_on
-    held_maps = hold(sampled_maps, "held_maps")
-    encoded = _encode(bayes, held_maps, latent_filters)
+    encoded = _encode(bayes, sampled_maps, latent_filters)
     pooled = factory.global_mean("encoder_pool")(encoded[-1])
     code_parameters = bayes.dense(2 * latent_size, name="code_parameters")(pooled)
     code = layers.GaussianLatent(CODE_STDDEV, seed=factory.next_seed(), name="code")(
@@ -264,16 +240,45 @@ def attach(
     prior_parameters = bayes.convolution(
         2 * num_regions, 1, activation=None, name="prior_head"
     )(decoded[0])
-    predicted = _predict(
+    features = _predict(
         bayes,
-        (sampled_maps, held_maps),
+        sampled_maps,
         decoded,
         encoded if decoder_skips else None,
         backbone_features if backbone_skip else None,
-        num_regions,
         latent_filters,
     )
-    bounded = [hold(maps, "held_sample", dtype="float32")]
-    bounded += [hold(map_parameters, "held_parameters"), code_parameters]
-    bounded.append(prior_parameters)
-    return LatentBound(name="latent_bound", dtype="float32")([predicted, *bounded])
+    predicted = bayes.convolution(
+        2 * num_regions, 1, activation=None, name="predictive_head"
+    )(features)
+    start = sampled_maps if decoder_skips else initial_logit
+    predicted = ShiftMean(name="predictive_parameters")([predicted, start])
+    return LatentBound(initial_logit, name="latent_bound", dtype="float32")(
+        [predicted, maps, map_parameters, code_parameters, prior_parameters]
+    )
+
+
+def code_effect(model: tf_keras.Model, images, *, seed: int = 0) -> float:
+    """Return how much the answers change when z^ is drawn from its prior.
+
+    One network draw answers twice, with the same weights and maps: once with the code
+    r(z|w^) of the images, once with a code from N(0, 1). A network that ignores its
+    latent answers alike.
+
+    Args:
+        model: A network of the method ``"latent"``.
+        images: (N, H, W, C), preprocessed as in training; best with tumour.
+        seed: Of the draw.
+
+    Returns:
+        Mean absolute difference of the probabilities, 0 to 1, over the voxels and
+        regions to which either answer gives more than 0.01; 0 if there are none.
+    """
+    key = noise.draw_key(seed, 0)
+    answers = []
+    for from_prior in ((), ("code",)):
+        with noise.use(noise.DrawScope(key, from_prior=from_prior)):
+            logits = model(tf.convert_to_tensor(images, tf.float32), training=False)
+        answers.append(logits_module.mean_probabilities(logits).numpy())
+    band = np.maximum(*answers) > 0.01
+    return float(np.abs(answers[0] - answers[1])[band].mean()) if band.any() else 0.0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import tf_keras
 
 from tfp_uqseg import _checks, layers
@@ -26,6 +28,7 @@ def build(
     prior: str | float = "he_normal",
     initial_stddev_ratio: float = 0.1,
     gaussian_logits: bool | None = None,
+    initial_probability: float = 0.01,
     beta: float = 0.01,
     latent_size: int = 10,
     latent_filters: int = 8,
@@ -52,6 +55,9 @@ def build(
         initial_stddev_ratio: Initial posterior scale, see there.
         gaussian_logits: Whether the last layer gives a spread of the logits beside
             their mean. None: only for ``"latent"``.
+        initial_probability: What an untrained network answers everywhere, about the
+            share of voxels that the regions fill. From 0.5 the Dice loss first drives
+            every logit down, and often so far that the answer stays empty.
         beta: Factor of the latent bound. At 1 the objective is that of the exact ELBO,
             but with the Dice loss the maps then collapsed to a constant on glioma
             slices (an empty answer everywhere) under every annealing tried.
@@ -96,18 +102,22 @@ def _logits(factory: blocks.Factory, images, settings: dict):
         base_filters=settings["base_filters"],
         depth=settings["depth"],
     )
+    start = settings["initial_probability"]
     names = ("num_regions", "latent_size", "latent_filters")
     names += ("decoder_skips", "backbone_skip")
     if settings["method"] == "latent":
         tensor = bottleneck.attach(
-            factory, tensor, **{name: settings[name] for name in names}
+            factory,
+            tensor,
+            initial_logit=math.log(start / (1.0 - start)),
+            **{name: settings[name] for name in names},
         )
         return layers.GaussianLogits(name="logits")(tensor)
     channels = settings["num_regions"] * (2 if settings["gaussian_logits"] else 1)
     tensor = factory.convolution(channels, 1, activation=None, name="head")(tensor)
     if settings["gaussian_logits"]:
-        return layers.GaussianLogits(name="logits")(tensor)
-    return layers.PointLogits(name="logits")(tensor)
+        return layers.GaussianLogits(start, name="logits")(tensor)
+    return layers.PointLogits(start, name="logits")(tensor)
 
 
 def _divisor(settings: dict) -> int:
@@ -140,6 +150,7 @@ def _check(settings: dict) -> None:
         _checks.positive_integer(name, settings[name])
     _checks.positive_integer("latent_filters", settings["latent_filters"])
     _checks.non_negative("beta", settings["beta"])
+    _checks.probability("initial_probability", settings["initial_probability"])
     if settings["gaussian_logits"] is False and settings["method"] == "latent":
         raise ValueError(
             "`gaussian_logits` must be True or None for the method 'latent', whose "

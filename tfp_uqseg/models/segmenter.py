@@ -55,7 +55,7 @@ class Segmenter(tf_keras.Model):
         )
         self.beta = float(settings["beta"])
         names = ["loss", "data_loss"]
-        names += ["latent_bound", "code_kl"] if self._has_latent() else []
+        names += ["map_loss", "latent_bound", "code_kl"] if self._has_latent() else []
         names += ["kl"] if self.bayesian_layers else []
         self._means = {name: tf_keras.metrics.Mean(name=name) for name in names}
 
@@ -108,7 +108,7 @@ class Segmenter(tf_keras.Model):
         key = noise.step_key(self.settings["seed"], self.optimizer.iterations)
         with (
             tf.GradientTape() as tape,
-            noise.use(noise.TrainingScope(key, self.annealing.value())) as scope,
+            noise.use(noise.TrainingScope(key)) as scope,
         ):
             logits = self(images, training=True)
             data_loss = self.compiled_loss(masks, logits, weights)
@@ -116,6 +116,10 @@ class Segmenter(tf_keras.Model):
             if self.bayesian_layers:
                 terms["kl"] = self.kl_divergence()
             loss = data_loss + self._regularisation(terms, masks)
+            if scope.early_logits is not None:
+                map_loss = self.compiled_loss(masks, scope.early_logits, weights)
+                loss += (1.0 - self.annealing) * (map_loss - data_loss)
+                terms["map_loss"] = map_loss
         self.optimizer.minimize(loss, self.trainable_variables, tape=tape)
         self._record({"loss": loss, "data_loss": data_loss, **terms})
         return self._logs(masks, logits, weights)
@@ -123,12 +127,22 @@ class Segmenter(tf_keras.Model):
     def _regularisation(self, terms: dict, masks) -> tf.Tensor:
         """Return what the bound and KL add to the loss, per voxel and region."""
         elements = tf.cast(tf.size(masks) / tf.shape(masks)[0], tf.float32)
-        total = self.beta * terms.get("latent_bound", 0.0) / elements
+        total = self.beta * self._held_back(terms.get("latent_bound", 0.0)) / elements
         if "kl" in terms:
             examples = float(self.settings["num_train_examples"])
             total += self.annealing * terms["kl"] / (examples * elements)
         # Gradients are summed over replicas, the data loss is already divided.
         return total / tf.distribute.get_strategy().num_replicas_in_sync
+
+    def _held_back(self, bound) -> tf.Tensor:
+        """Return the bound, of whose gradient the share `annealing` passes.
+
+        The value is always counted in full, as the objective is written. Before the
+        maps have learned to say anything, the cheapest way to a small bound is a map
+        that is constant.
+        """
+        share = self.annealing
+        return share * bound + tf.stop_gradient((1.0 - share) * bound)
 
     def test_step(self, data):
         """Evaluate the data loss and the metrics at the posterior mean."""
@@ -137,13 +151,13 @@ class Segmenter(tf_keras.Model):
         data_loss = self.compiled_loss(masks, logits, weights)
         self._record({"loss": data_loss, "data_loss": data_loss})
         logs = self._logs(masks, logits, weights)
-        training_only = ("latent_bound", "code_kl", "kl")
+        training_only = ("map_loss", "latent_bound", "code_kl", "kl")
         return {name: log for name, log in logs.items() if name not in training_only}
 
     def _record(self, values: dict) -> None:
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         for name, value in values.items():
-            if name in ("loss", "data_loss"):
+            if name in ("loss", "data_loss", "map_loss"):
                 value = value * replicas
             self._means[name].update_state(value)
 
