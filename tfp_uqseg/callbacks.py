@@ -21,6 +21,9 @@ class KLAnnealing(tf_keras.callbacks.Callback):
         start: First value of the factor.
     """
 
+    #: Tells `models.Segmenter.fit` that it need not add a warm-up.
+    anneals_kl = True
+
     def __init__(self, epochs=5, start=0.0):
         super().__init__()
         self.epochs = _checks.non_negative("epochs", epochs)
@@ -37,13 +40,19 @@ class KLAnnealing(tf_keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         """Set the factor of the epoch."""
         self._epoch = epoch
-        self._assign(self.value(epoch))
+        steps = (self.params or {}).get("steps")
+        # Without a number of steps the factor of the epoch's middle stands for all.
+        self._assign(self.value(epoch if steps else epoch + 0.5))
 
     def on_train_batch_begin(self, batch, logs=None):
         """Set the factor of the batch, where the number of steps is known."""
         steps = (self.params or {}).get("steps")
         if steps and self._epoch < self.epochs:
             self._assign(self.value(self._epoch + batch / steps))
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Leave the factor that the next epoch starts with."""
+        self._assign(self.value(epoch + 1))
 
     def _assign(self, factor: float) -> None:
         if hasattr(self.model, "annealing"):

@@ -184,7 +184,8 @@ def resolve(
         regions: The regions asked for; None asks for none in particular.
         label_scheme: The scheme given by the user.
         named: The scheme that follows from file names or a data set's description.
-        candidates: What `detect` may choose from when there is no name to go by.
+        candidates: What `detect` may choose from when there is no name to go by; none
+            where nothing but a given scheme will do.
 
     Returns:
         A scheme that admits `ids` and has `regions`.
@@ -201,6 +202,15 @@ def resolve(
     elif named is not None:
         scheme = _by_name(found, get(named))
     else:
+        candidates = tuple(SCHEMES if candidates is None else candidates)
+        if not candidates:
+            raise ValueError(
+                "`label_scheme` must be given: the ids of studies named like this one "
+                "have meant different regions from year to year; got the labels "
+                f"{sorted(found)}. Pass one of "
+                + ", ".join(f'`label_scheme="{name}"`' for name in SCHEMES)
+                + "."
+            )
         scheme = detect(found, candidates)
     if not scheme.admits(found):
         raise ValueError(_no_scheme(sorted(found), [scheme]))
@@ -319,9 +329,13 @@ def _may_be(scheme: LabelScheme, ids: Sequence[int]) -> bool:
     return not above or above == [1] or (len(above) == 1 and above[0] > 4)
 
 
+def _is_one_mask(ids: set[int]) -> bool:
+    return len({label for label in ids if label > 0}) <= 1
+
+
 def _binary_or(ids: set[int], named: str | None) -> LabelScheme:
     """Scheme for `regions=("tumour",)` when none was given."""
-    if _may_be(SCHEMES["binary"], sorted(ids)):
+    if _is_one_mask(ids):
         return SCHEMES["binary"]
     if named is not None:
         return get(named)

@@ -76,7 +76,7 @@ def predict_case(
     num_latent_draws: int | None = None,
     batch_size: int = 8,
     overwrite: bool = False,
-    progress: Callable[[int], object] | None = None,
+    progress: Callable[[int, int], object] | None = None,
 ) -> pathlib.Path:
     """Predict one study and write its maps, label map and summary.
 
@@ -108,7 +108,7 @@ def predict_case(
         num_latent_draws: Inner draws of each network draw; None for the default.
         batch_size: Slices at a time; does not change the result.
         overwrite: Whether to replace the maps of an earlier prediction.
-        progress: Called with the number of (slice, draw) pairs just finished.
+        progress: Called with the number of (slice, draw) pairs done, and of all.
 
     Returns:
         The case's folder.
@@ -139,6 +139,7 @@ def predict_case(
     prepared = preprocess.prepare(study, preprocessing=request.preprocessing)
     with _files.whole_folder(place) as temporary:
         prediction, maps = _run(model, prepared, request, batch_size, progress)
+        _check_finite(maps, case.id)
         label_map, masks = _label_map(maps["mean_probabilities"], request)
         _write_maps(temporary, case.id, study.grid, prepared, maps, label_map, request)
         summary = {
@@ -179,7 +180,8 @@ def make_request(
         _checks.positive_integer("num_latent_draws", num_latent_draws)
     regions = _region_names(model, regions)
     channels = model.input_shape[-1]
-    modalities = case.modalities if modalities is None else tuple(modalities)
+    modalities = case.modalities if modalities is None else modalities
+    modalities = tuple(case_module.canonical_modality(name) for name in modalities)
     if len(modalities) != channels:
         raise ValueError(
             f"`modalities` must name the {channels} input channels of the network; got "
@@ -202,12 +204,12 @@ def settings(
 ) -> dict[str, object]:
     """Return what the maps depend on, as plain values; equal means equal maps.
 
-    Beside the request: a fingerprint of the weights, and name and size of every image
-    file.
+    Beside the request: fingerprints of the weights and of every image file.
     """
     files = {
-        name: [case.image_paths[name].name, case.image_paths[name].stat().st_size]
+        name: [case.image_paths[name].name, _files.fingerprint(case.image_paths[name])]
         for name in request.modalities
+        if name in case.image_paths
     }
     values = dataclasses.asdict(request)
     values["threshold"] = _rulings.PROBABILITY_THRESHOLD
@@ -317,9 +319,34 @@ def _scheme(case, regions: tuple[str, ...], label_scheme: str | None) -> str:
     if label_scheme is None and regions == (labels.BINARY_REGION,):
         label_scheme = "binary"
     if label_scheme is None:
-        label_scheme = case.label_scheme or case.label_candidates[0]
+        label_scheme = case.label_scheme or _only_candidate(case, regions)
     labels.check_regions(regions, label_scheme)
     return labels.get(label_scheme).name
+
+
+def _only_candidate(case, regions: tuple[str, ...]) -> str:
+    """Return the one scheme that the case's names allow and that has the regions."""
+    names = [
+        name
+        for name in case.label_candidates
+        if set(regions) <= set(labels.get(name).regions)
+    ]
+    if len(names) != 1:
+        raise ValueError(
+            f"`label_scheme` must be given: the names of case {case.id} do not tell "
+            "whose ids its label map should use. Pass one of "
+            f"{', '.join(names or labels.SCHEMES)}."
+        )
+    return names[0]
+
+
+def _check_finite(maps: dict[str, np.ndarray], case_id: str) -> None:
+    for name, values in maps.items():
+        if not np.isfinite(values).all():
+            raise _checks.DataError(
+                f"Case {case_id}: `{name}` must be finite; the network answered NaN or "
+                "infinity. Look at the case's intensities, or predict in float32."
+            )
 
 
 def _run(model, prepared, request: Request, batch_size: int, progress):

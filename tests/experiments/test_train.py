@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
 import shutil
 
 import numpy as np
@@ -67,11 +68,18 @@ def test_a_run_leaves_every_file(run):
         "split.json",
         "history.csv",
         "losses.png",
+        "latent.json",
         "logs",
         "backup",
     }
     assert run.losses.read_bytes().startswith(b"\x89PNG")
     assert splits.load(run.split) == SPLIT
+
+
+def test_what_the_code_carries_is_written(run):
+    values = json.loads(run.latent.read_text())
+    assert values["code_kl_nats"] == runs.read_history(run)[-1]["code_kl"]
+    assert 0.0 < values["code_effect"] < 1.0
 
 
 def test_settings_are_kept_with_what_the_studies_decided(run):

@@ -161,15 +161,28 @@ def test_prior_head_sees_the_code_alone():
     assert not {"maps", "sampled_maps", "map_parameters"} & seen
 
 
+def discs(count=48, size=32):
+    """Images of faint discs in noise, some of them empty, and their masks."""
+    rng, grid = np.random.default_rng(0), np.arange(size)
+    centres = rng.uniform(8, size - 8, (count, 2, 1, 1))
+    radii = rng.uniform(3, 7, (count, 1, 1)) * (rng.random((count, 1, 1)) > 0.3)
+    distances = (grid[:, None] - centres[:, 0]) ** 2 + (grid - centres[:, 1]) ** 2
+    masks = (distances < radii**2)[..., None].astype(np.float32)
+    return (0.5 * masks + rng.normal(size=masks.shape)).astype(np.float32), masks
+
+
 @pytest.mark.slow
 def test_the_latent_is_not_ignored():
-    """After training, codes carry information and the output depends on them."""
-    model = build("latent", base_filters=8)
-    model.compile(tf_keras.optimizers.Adam(0.01))
-    anneal = callbacks.KLAnnealing(epochs=20)
-    history = model.fit(data(), epochs=40, verbose=0, callbacks=[anneal]).history
-    assert history["code_kl"][-1] > 0.1
-    assert bottleneck.code_effect(model, IMAGES) > 0.02
+    """Where voxels alone say little, codes carry information that answers heed."""
+    images, masks = discs()
+    model = build("latent", input_shape=(None, None, 1), num_regions=1)
+    model.compile(tf_keras.optimizers.Adam(0.003))
+    stream = tf.data.Dataset.from_tensor_slices((images, masks)).batch(8)
+    anneal = callbacks.KLAnnealing(epochs=10)
+    history = model.fit(stream, epochs=30, verbose=0, callbacks=[anneal]).history
+    assert history["code_kl"][-1] > 1.0
+    seen = images[masks.any(axis=(1, 2, 3))]
+    assert bottleneck.code_effect(model, seen) > 0.02
 
 
 def test_a_network_that_ignores_its_code_has_no_code_effect():
@@ -191,6 +204,32 @@ def test_annealing_reads_the_epoch_and_survives_saving(tmp_path):
     model.save(tmp_path / "m.keras")
     loaded = tf_keras.models.load_model(tmp_path / "m.keras")
     assert loaded.annealing.numpy() == model.annealing.numpy()
+
+
+class Watch(tf_keras.callbacks.Callback):
+    def on_train_batch_begin(self, batch, logs=None):
+        if batch == 0:
+            self.values = [*getattr(self, "values", []), float(self.model.annealing)]
+
+
+def test_a_first_fit_warms_up_by_itself():
+    model, watch = build("flipout"), Watch()
+    model.compile()
+    model.fit(data(), epochs=10, callbacks=[watch], verbose=0)
+    assert watch.values == pytest.approx([0.0, 1 / 3, 2 / 3, *[1.0] * 7])
+    again = Watch()
+    model.fit(data(), epochs=2, callbacks=[again], verbose=0)
+    assert again.values == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("chosen", ["callback", "value"])
+def test_a_warm_up_of_ones_own_is_kept(chosen):
+    model, watch = build("flipout"), Watch()
+    model.compile()
+    callback = [callbacks.KLAnnealing(0)] if chosen == "callback" else []
+    model.annealing.assign(1.0 if callback else 0.5)
+    model.fit(data(), epochs=2, callbacks=[*callback, watch], verbose=0)
+    assert watch.values == ([1.0, 1.0] if callback else [0.5, 0.5])
 
 
 READ_BACK = """

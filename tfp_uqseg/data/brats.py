@@ -67,7 +67,7 @@ def find_cases(
         )
     images = decathlon.image_folder(folder)
     if pattern is not None:
-        cases = _by_pattern(folder, pattern, names)
+        cases = _by_pattern(folder, pattern, names, label_pattern)
     elif images is not None:
         cases = list(decathlon.find(images))
     else:
@@ -147,7 +147,7 @@ def _assemble(parts: Sequence[naming.Part]) -> case_module.Case:
         label_scheme=scheme,
         rater_paths=_raters(parts),
         truth_paths=_truths(parts),
-        label_candidates=candidates or tuple(labels.SCHEMES),
+        label_candidates=candidates if scheme is None else tuple(labels.SCHEMES),
     )
 
 
@@ -177,9 +177,17 @@ def _truths(parts: Iterable[naming.Part]) -> dict[str, Path]:
 
 
 def _by_pattern(
-    folder: Path, pattern: str, names: tuple[str, ...] | None
+    folder: Path,
+    pattern: str,
+    names: tuple[str, ...] | None,
+    label_pattern: str | None,
 ) -> list[case_module.Case]:
     files = naming.nifti_files(folder)
+    if label_pattern is not None:
+        # "{case}.nii.gz" fits "A_seg.nii.gz" too.
+        labelled = naming.pattern_parts(folder, label_pattern, files, "label_pattern")
+        taken = {path for _, _, path in labelled}
+        files = [path for path in files if path not in taken]
     if "{modality}" not in pattern:
         return _by_volume(folder, pattern, files, names)
     groups: dict[str, list[naming.Part]] = {}

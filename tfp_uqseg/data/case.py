@@ -144,7 +144,8 @@ class Case:
         rater_paths: Label files of several raters (phantom).
         truth_paths: Region to the file of its true probability (phantom).
         volume_indices: Modality to volume of a 4-D file, None for a 3-D file.
-        label_candidates: Schemes to detect among when `label_scheme` is None.
+        label_candidates: Schemes to detect among when `label_scheme` is None; none
+            where it has to be given.
         scheme_given: Whether the user chose `label_scheme`.
     """
 

@@ -232,7 +232,11 @@ def _read(case, modalities, preprocessing, raters, folder) -> _Read:
         path = folder / f"{case.id}.npy"
         np.save(path, image)
         image = np.load(path, mmap_mode="r")
-    ids = study.labels[..., None] if raters == "label" else case.load_raters()
+    if raters == "label":
+        ids = study.labels[..., None]
+    else:
+        ids = case.load_raters()
+        study = dataclasses.replace(study, label_path=case.rater_paths[0])
     present = case_module.present_ids(ids)
     ids = np.ascontiguousarray(ids[prepared.box][:, :, shown].transpose(3, 2, 0, 1))
     # The full-size arrays end here.
@@ -250,10 +254,25 @@ def _schemes(read, regions, label_scheme) -> list[labels.LabelScheme]:
         key = _group(one)
         if key not in found:
             _check_not_binary(one, groups[key], regions, label_scheme)
-            found[key] = one.study.resolve_scheme(
-                regions, label_scheme, ids=sorted(groups[key])
-            )
+            alike = [other for other in read if _group(other) == key]
+            found[key] = _scheme_of(alike, groups[key], regions, label_scheme)
     return [found[_group(one)] for one in read]
+
+
+def _scheme_of(alike, ids, regions, label_scheme) -> labels.LabelScheme:
+    """The scheme of cases named in the same way; an error names the odd one out."""
+    study = alike[0].study
+    try:
+        scheme = study.resolve_scheme(regions, label_scheme, ids=sorted(ids))
+    except _checks.DataError:
+        for one in alike:
+            one.study.resolve_scheme(regions, label_scheme, ids=one.present)
+        raise
+    if scheme.name != (study.label_scheme or scheme.name):
+        # A name overruled by the ids of all: none may contradict it alone.
+        for one in alike:
+            one.study.resolve_scheme(regions, label_scheme, ids=one.present)
+    return scheme
 
 
 def _group(one: _Read) -> tuple:

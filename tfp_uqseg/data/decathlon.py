@@ -24,7 +24,11 @@ def image_folder(folder: Path) -> Path | None:
     """
     if folder.name in (_TRAIN, _TEST):
         return folder
-    inside = [path for path in sorted(folder.iterdir()) if path.is_dir()]
+    inside = [
+        path
+        for path in sorted(folder.iterdir())
+        if path.is_dir() and not path.name.startswith((".", "__MACOSX"))
+    ]
     for place in (folder, *(inside if len(inside) == 1 else ())):
         for name in (_TRAIN, _TEST):
             if (place / name).is_dir():
@@ -39,7 +43,7 @@ def find(images: Path) -> Iterator[case_module.Case]:
         DataError: When dataset.json cannot be read.
     """
     description = _describe(images.parent / _DESCRIPTION)
-    modalities = _modalities(description)
+    modalities = _modalities(description, images.parent / _DESCRIPTION)
     scheme = _scheme(description)
     labelled = {
         naming.stem(path).lower(): path
@@ -73,12 +77,22 @@ def _describe(path: Path) -> dict:
     return description
 
 
-def _modalities(description: dict) -> tuple[str, ...]:
+def _modalities(description: dict, path: Path) -> tuple[str, ...]:
     listed = description.get("modality") or description.get("channel_names")
     if not listed:
         return _MODALITIES
-    names = [listed[key] for key in sorted(listed, key=int)]
-    return tuple(case_module.canonical_modality(name) for name in names)
+    try:
+        wanted = [str(number) for number in range(len(listed))]
+        names = [listed[key] for key in wanted]
+        names = tuple(case_module.canonical_modality(name) for name in names)
+    except (TypeError, KeyError, AttributeError):
+        names = ()
+    if not names or len(set(names)) != len(names):
+        raise _checks.DataError(
+            f'File {path}: "modality" must name each volume once, as in '
+            f'{{"0": "FLAIR", "1": "T1w"}}; got {listed!r}.'
+        )
+    return names
 
 
 def _scheme(description: dict) -> str | None:

@@ -136,6 +136,8 @@ def pattern_parts(
 def label_scheme(case_id: str, tokens: set[str]) -> tuple[str | None, tuple[str, ...]]:
     """The label scheme that names tell, and what it may be when they tell none.
 
+    No scheme and nothing it may be: it has to be given.
+
     BraTS up to 2021 writes flair/t1/t1ce/t2, BraTS 2023 on writes t2f/t1n/t1c/t2w;
     post-treatment studies (2024) are numbered from 100. Paediatric studies changed
     the meaning of their ids between years, so their names tell nothing.
@@ -148,7 +150,7 @@ def label_scheme(case_id: str, tokens: set[str]) -> tuple[str | None, tuple[str,
     tokens = {token for token in tokens if kind_of(token) in case_module.MODALITIES}
     brats = re.match(r"brats", case_id, re.IGNORECASE)
     if re.match(r"brats[_-]ped", case_id, re.IGNORECASE):
-        return None, tuple(case_module.labels.SCHEMES)
+        return None, ()
     if tokens and tokens <= _MODERN:
         treated = re.fullmatch(r"BraTS-[A-Z]+-\d+-[1-9]\d\d", case_id, re.IGNORECASE)
         return ("brats2024" if treated else "brats2023"), ()

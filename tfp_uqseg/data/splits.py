@@ -17,9 +17,10 @@ from tfp_uqseg.data import case as case_module
 PARTS = ("train", "validation", "test")
 
 #: Endings that number a patient's scans: time points of BraTS 2018 and earlier, of
-#: BraTS 2023 on, and dates of TCGA.
+#: BraTS 2023 on, dates of TCGA, time points of UPENN-GBM, and BIDS.
 _SCAN = re.compile(
-    r"(?P<a>brats1\d_.+)_\d+|(?P<b>brats-[a-z]+-\d+)-\d+|(?P<c>tcga_.+)_\d{8}",
+    r"(?P<a>brats1\d_.+)_\d+|(?P<b>brats-[a-z]+-\d+)-\d+|(?P<c>tcga_.+)_\d{8}"
+    r"|(?P<d>upenn-gbm-\d+)_\d+|(?P<e>sub-[a-z0-9]+)_.+",
     re.IGNORECASE,
 )
 

@@ -36,6 +36,8 @@ class TrainConfig:
         modalities: Names of the input modalities in the order of the channels; None
             takes what all cases share.
         label_scheme: Meaning of the label ids; None lets the reader decide.
+        label_scheme_given: Whether `label_scheme` overrules the files' names; filled in
+            by `train`.
         base_filters: Filters of the first convolution; doubled at every level.
         epochs: Most passes over the training slices; None leaves them to
             `max_minutes`, or takes 30 without it.
@@ -67,6 +69,7 @@ class TrainConfig:
     regions: tuple[str, ...] | None = None
     modalities: tuple[str, ...] | None = None
     label_scheme: str | None = None
+    label_scheme_given: bool = False
     base_filters: int = 16
     epochs: int | None = None
     max_minutes: float | None = None
@@ -180,6 +183,7 @@ _ALLOWED = {
     "raters": RATERS,
     "intensity": INTENSITIES,
     "augment": (True, False),
+    "label_scheme_given": (True, False),
     "cache": (True, False),
     "keep": KEEPS,
 }

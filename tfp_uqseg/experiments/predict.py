@@ -66,8 +66,7 @@ def predict(
             "regions": settings.regions,
             "modalities": settings.modalities,
             "preprocessing": train.preprocessing_of(settings),
-            "label_scheme": label_scheme
-            or (None if case.label_scheme else settings.label_scheme),
+            "label_scheme": label_scheme or _scheme_for(case, settings),
             "num_latent_draws": num_latent_draws,
         }
         for case in cases
@@ -88,6 +87,13 @@ def predict(
     return [maps / case.id for case in cases]
 
 
+def _scheme_for(case, settings) -> str | None:
+    """Return the run's scheme where it was given or the case's names tell none."""
+    if settings.label_scheme_given or case.label_scheme is None:
+        return settings.label_scheme
+    return None
+
+
 def choose(
     cases: Sequence[case_module.Case],
     run: str | os.PathLike,
@@ -105,8 +111,8 @@ def choose(
         case_ids: Exactly these.
         split: Those of `part` of this split.
         part: ``"train"``, ``"validation"`` or ``"test"``; with `split` or the run's own
-            split. The default is the test part of the split; where the run's own has no
-            test case among `cases`, all cases.
+            split. The default is the test part of `split`, and of the run's own all
+            that is neither trained on nor validated with; where that is nothing, all.
         verbose: Whether to say on standard error what was chosen.
 
     Raises:
@@ -117,11 +123,13 @@ def choose(
             raise ValueError("`case_ids` cannot go with `split` or `part`; choose one.")
         return splits.select(cases, dict.fromkeys(case_ids))
     if split is None and part is None:
-        own = set(splits.load(runs.open_run(run).split).test)
-        chosen = [case for case in cases if case.id in own]
-        words = f"the {len(chosen)} cases that the run's split calls test"
+        own = splits.load(runs.open_run(run).split)
+        known = {*own.train, *own.validation}
+        chosen = [case for case in cases if case.id not in known]
+        words = f"the {len(chosen)} cases that the run has not seen"
         if not chosen:
-            chosen, words = list(cases), f"all {len(cases)} cases found"
+            chosen = list(cases)
+            words = f"all {len(cases)} cases, which the run was trained or chosen with"
         if verbose:
             progress.say(f"predicting {words}")
         return chosen
@@ -185,10 +193,10 @@ def _predict_all(model, waiting, maps, num_draws, options, verbose: bool) -> Non
     for number, (case, own) in enumerate(waiting, start=1):
         title = f"case {number}/{len(waiting)} {case.id}"
         try:
-            with progress.bar(0, title, unit="slice", shown=verbose) as bar:
-                serving.predict_case(
-                    model, case, maps, num_draws, progress=bar.update, **own, **options
-                )
+            bar = progress.CountBar(title, unit="slice", shown=verbose)
+            serving.predict_case(
+                model, case, maps, num_draws, progress=bar, **own, **options
+            )
         except (_checks.DataError, tf.errors.ResourceExhaustedError) as error:
             failed[case.id] = error
             if verbose:

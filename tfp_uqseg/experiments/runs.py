@@ -52,6 +52,11 @@ class Run:
         return self.folder / "losses.png"
 
     @property
+    def latent(self) -> pathlib.Path:
+        """What the latent code carries, with the method ``latent``."""
+        return self.folder / "latent.json"
+
+    @property
     def logs(self) -> pathlib.Path:
         """TensorBoard event files."""
         return self.folder / "logs"
@@ -127,7 +132,7 @@ def extended(
     changes = {}
     for name, value in dataclasses.asdict(asked).items():
         found = getattr(stored, name)
-        if value is None or value == found:
+        if value is None or value == found or name == "label_scheme_given":
             continue
         if name not in EXTENDABLE:
             raise ValueError(

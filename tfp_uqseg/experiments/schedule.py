@@ -121,6 +121,8 @@ class ProgressSchedule(tf_keras.callbacks.Callback):
         steps_per_epoch: Optimisation steps of an epoch.
     """
 
+    anneals_kl = True
+
     def __init__(
         self,
         clock: Clock,

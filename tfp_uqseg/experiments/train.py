@@ -8,15 +8,18 @@ import os
 import pathlib
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import tensorflow as tf
 import tf_keras
 
-from tfp_uqseg import losses, models, plotting
+from tfp_uqseg import _files, losses, models, plotting
 from tfp_uqseg.data import case as case_module
 from tfp_uqseg.data import pipeline, preprocess, splits
 from tfp_uqseg.experiments import config as config_module
 from tfp_uqseg.experiments import keeping, progress, runs, schedule
 
+#: Slices with tumour on which `latent.json` is measured.
+_LATENT_SLICES = 16
 _LOSSES = {
     "dice_cross_entropy": losses.DiceCrossEntropy,
     "cross_entropy": losses.CrossEntropy,
@@ -35,10 +38,11 @@ def train(
     """Train a network and keep it, with all that made it, in a run folder.
 
     The folder holds ``model.keras``, ``config.json``, ``split.json``,
-    ``history.csv``, ``losses.png``, TensorBoard ``logs/`` and ``backup/``, from which
-    a run that was stopped at any moment resumes at its last whole epoch: weights,
-    optimiser, annealing, schedule, elapsed time and the order of the slices go on.
-    Time after the last whole epoch is lost and not counted.
+    ``history.csv``, ``losses.png``, with the method ``latent`` also ``latent.json``
+    (what the code carries, and whether the answers heed it), TensorBoard ``logs/`` and
+    ``backup/``, from which a run that was stopped at any moment resumes at its last
+    whole epoch: weights, optimiser, annealing, schedule, elapsed time and the order of
+    the slices go on. Time after the last whole epoch is lost and not counted.
 
     The weights kept are those of the last epoch: the learning rate has then come down
     and the KL has had its full weight, and a handful of validation patients is too few
@@ -69,7 +73,12 @@ def train(
     else:
         run = runs.create(out)
         settings = config or config_module.TrainConfig()
+        settings = dataclasses.replace(
+            settings, label_scheme_given=settings.label_scheme is not None
+        )
         split = _make_split(cases, settings.seed) if split is None else split
+    if verbose:
+        _say_unlabelled(cases)
     learn, validate = _gather(cases, split, settings, verbose)
     settings = _resolved(settings, learn)
     if resume:
@@ -82,6 +91,8 @@ def train(
     history = runs.read_history(run)
     if history:
         plotting.save(plotting.loss_curves(history), run.losses)
+        if settings.method == "latent":
+            _report_latent(run, model, validate or learn, history[-1], verbose)
     return run
 
 
@@ -119,6 +130,16 @@ def _make_split(cases: Sequence[case_module.Case], seed: int) -> splits.Split:
         # Too few to hold any back: one or two patients are all for training.
         return splits.Split(train=tuple(labelled))
     return splits.make(labelled, seed=seed)
+
+
+def _say_unlabelled(cases: Sequence[case_module.Case]) -> None:
+    without = [case.id for case in cases if case.label_path is None]
+    if without:
+        more = ", ..." if len(without) > 3 else ""
+        progress.say(
+            f"{len(without)} of {len(cases)} cases have no labels "
+            f"({', '.join(without[:3])}{more})"
+        )
 
 
 def _same_split(stored: splits.Split, asked: splits.Split | None) -> splits.Split:
@@ -204,6 +225,26 @@ def _build(settings, cohort) -> models.Segmenter:
     return model
 
 
+def _report_latent(run, model, cohort, last: dict, verbose: bool) -> None:
+    """Write what the code carries, and how much the answers heed it."""
+    slices = np.flatnonzero(cohort.has_tumour)
+    if not len(slices):
+        return
+    chosen = slices[np.linspace(0, len(slices) - 1, _LATENT_SLICES).astype(int)]
+    images = np.stack([cohort.example(int(index))[0] for index in np.unique(chosen)])
+    values = {
+        "code_kl_nats": last["code_kl"],
+        "code_effect": models.bottleneck.code_effect(model, images),
+    }
+    _files.write_json(run.latent, values)
+    if verbose:
+        progress.say(
+            f"The latent code carries {values['code_kl_nats']:.1f} nats a slice; drawn "
+            "from its prior instead, it moves probabilities by "
+            f"{values['code_effect']:.3f} in tumour slices (0 if it were ignored)."
+        )
+
+
 def _say_complete(run, keeper) -> None:
     progress.say(
         f"{run.folder} is complete: {keeper.epoch} epochs, "
@@ -235,7 +276,12 @@ def _fit(run, model, settings, learn, validate, verbose: bool) -> None:
         steps_per_epoch=steps,
         validation_data=None
         if validate is None
-        else pipeline.slices(validate, batch_size=batch, seed=settings.seed),
+        else pipeline.slices(
+            validate,
+            batch_size=batch,
+            seed=settings.seed,
+            initial_epoch=keeper.epoch,
+        ),
         callbacks=[*_callbacks(run, settings, clock, steps, verbose), keeper],
         verbose=0,
     )

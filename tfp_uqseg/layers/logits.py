@@ -51,7 +51,9 @@ class GaussianLogits(_Logits):
     """The network's output: a normal distribution over every logit.
 
     The last layer gives mean and variance of the logits :cite:p:`kendall2017`. The
-    distribution turns into its mean.
+    distribution turns into its mean. No standard deviation exceeds 2: beyond it
+    `probabilities_and_logs` has an approximation whose tails a network in training
+    would learn to exploit.
 
     Args:
         initial_probability: Probability whose logit a zero of the input stands for.
@@ -63,6 +65,7 @@ class GaussianLogits(_Logits):
 
     def _distribution(self, inputs):
         loc, stddev = latent.split_parameters(inputs, INITIAL_STDDEV)
+        stddev = MAX_QUADRATURE_STDDEV * tf.tanh(stddev / MAX_QUADRATURE_STDDEV)
         return tfd.Independent(
             tfd.Normal(loc + self._shift, stddev), loc.shape.rank - 1
         )
@@ -84,6 +87,16 @@ class PointLogits(_Logits):
     def compute_output_shape(self, input_shape):
         """Return the shape of the logits."""
         return tf.TensorShape(input_shape)
+
+
+def gaussian(loc: tf.Tensor, stddev: tf.Tensor) -> tfd.Distribution:
+    """Return normal logits (..., K) that turn into their mean, as a network's do."""
+    layer = tfp.layers.DistributionLambda(
+        lambda given: tfd.Independent(tfd.Normal(*given), loc.shape.rank - 1),
+        convert_to_tensor_fn=lambda distribution: distribution.mean(),
+        dtype="float32",
+    )
+    return layer([loc, stddev])
 
 
 def moments(logits) -> tuple[tf.Tensor, tf.Tensor | None]:
@@ -137,7 +150,9 @@ def probabilities_and_logs(logits) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         tf.math.log_sigmoid(-tf.abs(_probit_logit(loc, stddev))),
         tf.math.log_sigmoid(-tf.abs(loc) + 0.5 * tf.square(tf.minimum(stddev, 2.0))),
     )
-    other_tail = -tf.exp(tail)
+    other_tail = tf.where(
+        wide, tf.math.log_sigmoid(tf.abs(_probit_logit(loc, stddev))), -tf.exp(tail)
+    )
     log_p = tf.where(loc > 0.0, other_tail, tail)
     log_not_p = tf.where(loc > 0.0, tail, other_tail)
     return (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import tensorflow as tf
 import tf_keras
 
 from tfp_uqseg import _checks, layers
@@ -10,6 +11,32 @@ from tfp_uqseg import _checks, layers
 ACTIVATION = "relu"
 NORMALIZATIONS = (None, "batch", "group")
 _GROUPS = 4
+
+
+@tf_keras.saving.register_keras_serializable(package="tfp_uqseg")
+class TransposedHeNormal(tf_keras.initializers.Initializer):
+    """He's initialiser for kernels (..., filters, channels) of transposed convolutions.
+
+    Keras's own takes the filters for the fan-in; this one gives the kernels the spread
+    that `layers.Convolution2DTransposeFlipout` starts with.
+
+    Args:
+        reach: Entries of the kernel that reach one output voxel.
+        seed: Whole number.
+    """
+
+    def __init__(self, reach: float, seed: int):
+        self.reach, self.seed = float(reach), int(seed)
+
+    def __call__(self, shape, dtype=None, **kwargs):
+        """Return a kernel of `shape`."""
+        stddev = layers.priors.he_stddev(self.reach * shape[-1])
+        key = layers.noise.initial_key(self.seed)
+        return tf.cast(stddev * layers.noise.normal(key, shape), dtype or tf.float32)
+
+    def get_config(self):
+        """Return plain values from which the initialiser can be built again."""
+        return {"reach": self.reach, "seed": self.seed}
 
 
 class Factory:
@@ -112,6 +139,9 @@ class Factory:
         else:
             cls = getattr(tf_keras.layers, kind[1][self.rank - 2])
             initializer = tf_keras.initializers.HeNormal(seed=seed)
+            if cls.__name__.endswith("Transpose"):
+                reach = max(1.0, (size / strides) ** self.rank)
+                initializer = TransposedHeNormal(reach, seed)
             arguments["kernel_initializer"] = initializer
         return cls(filters, size, name=name, **arguments)
 

@@ -10,15 +10,12 @@ import math
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_probability as tfp
 import tf_keras
 
 from tfp_uqseg import layers
 from tfp_uqseg.layers import latent, noise
 from tfp_uqseg.layers import logits as logits_module
 from tfp_uqseg.models import blocks
-
-tfd = tfp.distributions
 
 _PACKAGE = "tfp_uqseg"
 _LEVELS = 3
@@ -100,7 +97,7 @@ class LatentBound(tf_keras.layers.Layer):
             )
             scope.records["latent_bound"] = tf.reduce_mean(bound)
             scope.records["code_kl"] = tf.reduce_mean(code_kl)
-            scope.early_logits = tfd.Normal(*map_moments)
+            scope.early_logits = logits_module.gaussian(*map_moments)
         return passed
 
     def get_config(self):
@@ -119,11 +116,14 @@ class AsTensor(tf_keras.layers.Layer):
 
 @tf_keras.saving.register_keras_serializable(package=_PACKAGE)
 class ShiftMean(tf_keras.layers.Layer):
-    """Centres parameters (..., 2 K) on maps (..., K): the mean becomes maps + mean."""
+    """Centres parameters (..., 2 K) on maps (..., K): the mean becomes maps + mean.
+
+    In float32, since a logit of 8 has steps of 0.06 in bfloat16.
+    """
 
     def call(self, inputs):
         """Return the parameters of the shifted distribution."""
-        parameters, maps = inputs
+        parameters, maps = (tf.cast(tensor, tf.float32) for tensor in inputs)
         loc, raw = tf.split(parameters, 2, axis=-1)
         return tf.concat([maps + loc, raw], axis=-1)
 
@@ -251,8 +251,11 @@ def attach(
     predicted = bayes.convolution(
         2 * num_regions, 1, activation=None, name="predictive_head"
     )(features)
-    start = sampled_maps if decoder_skips else initial_logit
-    predicted = ShiftMean(name="predictive_parameters")([predicted, start])
+    if decoder_skips:
+        exact_maps = AsTensor(name="exact_maps", dtype="float32")(maps)
+        predicted = ShiftMean(name="predictive_parameters", dtype="float32")(
+            [predicted, exact_maps]
+        )
     return LatentBound(initial_logit, name="latent_bound", dtype="float32")(
         [predicted, maps, map_parameters, code_parameters, prior_parameters]
     )

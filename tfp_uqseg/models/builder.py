@@ -112,7 +112,9 @@ def _logits(factory: blocks.Factory, images, settings: dict):
             initial_logit=math.log(start / (1.0 - start)),
             **{name: settings[name] for name in names},
         )
-        return layers.GaussianLogits(name="logits")(tensor)
+        # With skips the maps, which start there, are the centre of the logits.
+        start = 0.5 if settings["decoder_skips"] else start
+        return layers.GaussianLogits(start, name="logits")(tensor)
     channels = settings["num_regions"] * (2 if settings["gaussian_logits"] else 1)
     tensor = factory.convolution(channels, 1, activation=None, name="head")(tensor)
     if settings["gaussian_logits"]:

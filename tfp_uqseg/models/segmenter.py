@@ -5,11 +5,15 @@ from __future__ import annotations
 import tensorflow as tf
 import tf_keras
 
+from tfp_uqseg import callbacks as kl_callbacks
 from tfp_uqseg import losses
 from tfp_uqseg import metrics as overlap_metrics
 from tfp_uqseg.layers import noise
 
 _PACKAGE = "tfp_uqseg"
+
+#: Part of a training in which the KL terms are phased in.
+WARM_UP = 0.3
 
 
 @tf_keras.saving.register_keras_serializable(package=_PACKAGE)
@@ -25,15 +29,18 @@ class Segmenter(tf_keras.Model):
     loss and both factors at one this is the exact negative ELBO. Validation reports the
     data loss at the posterior mean, free of KL.
 
+    `annealing` climbs from 0 to 1 in the first 30 % of `fit`. Meanwhile the network
+    with a latent bottleneck learns the share ``1 - annealing`` of its data loss from
+    the maps q(w|x) alone, read as logits (the paper's pre-trained backbone), and of the
+    bound's gradient only the share `annealing` is used.
+
     Built by `models.build`. Calling it returns a distribution over logits that turns
     into its mean, at the posterior mean of weights and latents; draws come from
     `tfp_uqseg.uncertainty.draws`.
 
     Attributes:
         settings: The arguments of `models.build`, as plain values.
-        annealing: Variable, 0 to 1, by which `callbacks.KLAnnealing` phases in the
-            weights' KL, and what the latent bound asks of the backbone
-            (`bottleneck.AnnealGradient`; the bound's value is always counted in full).
+        annealing: Variable, 0 to 1, moved by `callbacks.KLAnnealing`.
         beta: Factor of the latent bound.
     """
 
@@ -45,6 +52,7 @@ class Segmenter(tf_keras.Model):
     def configure(self, settings: dict) -> None:
         """Attach the settings and the state that a functional graph cannot carry."""
         self.settings = dict(settings)
+        self._warming_up = False
         self.annealing = self.add_weight(
             name="annealing",
             shape=(),
@@ -102,6 +110,50 @@ class Segmenter(tf_keras.Model):
         self.compile(**tf_keras.saving.deserialize_keras_object(config))
         self.optimizer.build(self.trainable_variables)
 
+    def fit(
+        self,
+        x=None,
+        y=None,
+        batch_size=None,
+        epochs=1,
+        verbose="auto",
+        callbacks=None,
+        **kwargs,
+    ):
+        """Train as `tf_keras.Model.fit` does, with a warm-up of the KL terms.
+
+        The first call anneals during the first 30 % of `epochs`, unless `callbacks`
+        hold a `callbacks.KLAnnealing` (of 0 epochs for none) or `annealing` was set.
+        One that was interrupted begins again at the next call's first epoch.
+
+        Args:
+            x: Data set of (images, masks), or images (N, ..., C).
+            y: Masks (N, ..., K), where `x` are images.
+            batch_size: See Keras.
+            epochs: See Keras.
+            verbose: See Keras.
+            callbacks: List of callbacks.
+            **kwargs: Further arguments of `tf_keras.Model.fit`.
+
+        Returns:
+            The Keras history.
+        """
+        if self.bayesian_layers and self._needs_warm_up(callbacks):
+            self._warming_up = True
+            warm_up = kl_callbacks.KLAnnealing(WARM_UP * epochs)
+            callbacks = [warm_up, *(callbacks or [])]
+        return super().fit(x, y, batch_size, epochs, verbose, callbacks, **kwargs)
+
+    def _needs_warm_up(self, callbacks) -> bool:
+        started = self.optimizer is not None and int(self.optimizer.iterations) > 0
+        untouched = float(self.annealing) == 1.0
+        interrupted = self._warming_up and not untouched
+        if not interrupted and (started or not untouched):
+            return False
+        return isinstance(callbacks, (list, tuple, type(None))) and not any(
+            getattr(callback, "anneals_kl", False) for callback in callbacks or ()
+        )
+
     def train_step(self, data):
         """Take one step; see the class for the objective."""
         images, masks, weights = tf_keras.utils.unpack_x_y_sample_weight(data)
@@ -121,7 +173,7 @@ class Segmenter(tf_keras.Model):
                 loss += (1.0 - self.annealing) * (map_loss - data_loss)
                 terms["map_loss"] = map_loss
         self.optimizer.minimize(loss, self.trainable_variables, tape=tape)
-        self._record({"loss": loss, "data_loss": data_loss, **terms})
+        self._record({"loss": loss, "data_loss": data_loss, **terms}, masks)
         return self._logs(masks, logits, weights)
 
     def _regularisation(self, terms: dict, masks) -> tf.Tensor:
@@ -149,17 +201,18 @@ class Segmenter(tf_keras.Model):
         images, masks, weights = tf_keras.utils.unpack_x_y_sample_weight(data)
         logits = self(images, training=False)
         data_loss = self.compiled_loss(masks, logits, weights)
-        self._record({"loss": data_loss, "data_loss": data_loss})
+        self._record({"loss": data_loss, "data_loss": data_loss}, masks)
         logs = self._logs(masks, logits, weights)
         training_only = ("map_loss", "latent_bound", "code_kl", "kl")
         return {name: log for name, log in logs.items() if name not in training_only}
 
-    def _record(self, values: dict) -> None:
+    def _record(self, values: dict, masks) -> None:
+        examples = tf.cast(tf.shape(masks)[0], tf.float32)
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         for name, value in values.items():
             if name in ("loss", "data_loss", "map_loss"):
                 value = value * replicas
-            self._means[name].update_state(value)
+            self._means[name].update_state(value, sample_weight=examples)
 
     def _logs(self, masks, logits, weights) -> dict:
         self.compiled_metrics.update_state(masks, logits, weights)

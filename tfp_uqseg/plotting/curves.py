@@ -14,6 +14,7 @@ from tfp_uqseg.plotting import drawing
 #: Title, unit and columns of each panel of `loss_curves`.
 PANELS = (
     ("Data loss", "per voxel", ("data_loss", "val_data_loss")),
+    ("Data loss of the maps alone", "per voxel", ("map_loss",)),
     ("Objective with KL terms", "per voxel", ("loss",)),
     ("KL of the weights", "nats", ("kl",)),
     ("Bound on the latent KL", "nats", ("latent_bound", "val_latent_bound")),
@@ -45,7 +46,7 @@ def loss_curves(history) -> figure.Figure:
     if not panels:
         raise ValueError(
             "`history` must hold numbers other than zero in one of the columns loss, "
-            "data_loss, kl, latent_bound, code_kl, dice; its columns are "
+            "data_loss, map_loss, kl, latent_bound, code_kl, dice; its columns are "
             f"{sorted(columns)}."
         )
     columns_across = min(len(panels), 3)

@@ -74,7 +74,7 @@ def predict(
     *,
     batch_size: int = 8,
     num_latent_draws: int | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int, int], object] | None = None,
 ) -> Prediction:
     """Return the moments of `num_draws` network draws over `images`.
 
@@ -94,7 +94,7 @@ def predict(
         batch_size: Images per call of the network.
         num_latent_draws: Inner draws per draw; None: 4 for a model with latents, else
             1.
-        progress: Called with the number of (image, draw) pairs just finished.
+        progress: Called with the number of (image, draw) pairs done, and of all.
 
     Returns:
         A `Prediction`.
@@ -118,7 +118,8 @@ def predict(
         parts.extend(moments)
         counts = counts + count
         if progress is not None:
-            progress(len(images[start : start + chunk]) * num_draws)
+            done = min(start + chunk, len(images))
+            progress(done * num_draws, len(images) * num_draws)
     counts = np.repeat(counts, num_draws // repeats, axis=0)
     return _finish(parts, counts, repeats, num_draws, inner, seed)
 
