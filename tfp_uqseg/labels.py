@@ -318,6 +318,22 @@ def label_map(
     return out
 
 
+def contained(label_scheme: str | LabelScheme, regions: Sequence[str]) -> np.ndarray:
+    """(K, K) bool: row k marks the regions that lie within region k, itself too.
+
+    >>> contained("brats2018", ("WT", "ET")).tolist()
+    [[True, True], [False, True]]
+    """
+    scheme = get(label_scheme)
+    regions = check_regions(regions, scheme)
+    return np.array(
+        [
+            [scheme.ids[inner] <= scheme.ids[outer] for inner in regions]
+            for outer in regions
+        ]
+    )
+
+
 def _as_ids(ids: Iterable[int]) -> list[int]:
     return [int(label) for label in ids]
 

@@ -20,6 +20,7 @@ from tfp_uqseg import _checks, _files, _rulings, labels
 from tfp_uqseg.data import case as case_module
 from tfp_uqseg.data import nifti, pipeline, preprocess
 from tfp_uqseg.uncertainty import draws
+from tfp_uqseg.uncertainty import volumes as volumes_module
 
 #: Maps written for every region, by their names in `draws.Prediction`.
 MAPS = (
@@ -239,39 +240,6 @@ def read_summary(folder: str | os.PathLike, case_id: str) -> dict | None:
         ) from error
 
 
-def volume_statistics(volumes: np.ndarray) -> dict[str, object]:
-    """Return median, interval and spread of the draws' volumes of one region.
-
-    Args:
-        volumes: (num_draws,), ml.
-
-    Returns:
-        ``volume_median_ml``, ``volume_interval_ml`` [low, high], ``interval_level``
-        (0.8 below 100 draws, else 0.95) and ``coefficient_of_variation`` (standard
-        deviation over mean; None where the mean is 0). One draw has no interval: None.
-
-    >>> volume_statistics(np.array([1.0, 2.0, 3.0]))["volume_interval_ml"]
-    [1.2, 2.8]
-    """
-    volumes = np.asarray(volumes, np.float64)
-    result = {
-        "volume_median_ml": float(np.median(volumes)),
-        "volume_interval_ml": None,
-        "interval_level": None,
-        "coefficient_of_variation": None,
-    }
-    if len(volumes) > 1:
-        level = 0.8 if len(volumes) < 100 else 0.95
-        tail = (1.0 - level) / 2.0
-        low, high = np.quantile(volumes, [tail, 1.0 - tail])
-        result["volume_interval_ml"] = [float(low), float(high)]
-        result["interval_level"] = level
-        if volumes.mean() > 0.0:
-            spread = volumes.std() / volumes.mean()
-            result["coefficient_of_variation"] = float(spread)
-    return result
-
-
 def fingerprint(model: tf_keras.Model) -> str:
     """Return 16 hexadecimal digits that change with any weight of the network."""
     digest = hashlib.sha256()
@@ -361,6 +329,7 @@ def _run(model, prepared, request: Request, batch_size: int, progress):
         batch_size=batch_size,
         num_latent_draws=request.num_latent_draws,
         progress=progress,
+        contained=labels.contained(request.label_scheme, request.regions),
     )
     maps = {}
     for name in MAPS:
@@ -400,7 +369,7 @@ def _regions(prediction, maps, masks, brain, study, request) -> dict[str, dict]:
         volumes = prediction.voxel_counts[:, k] * voxel
         inside = masks[..., k]
         values = {"volume_ml": float(inside.sum() * voxel)}
-        values.update(volume_statistics(volumes))
+        values.update(volumes_module.volume_statistics(volumes))
         values["volumes_ml"] = [float(volume) for volume in volumes]
         for name in UNCERTAINTIES:
             values[f"mean_{name}"] = _mean(maps[name][..., k], brain)

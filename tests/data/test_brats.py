@@ -50,6 +50,38 @@ def test_names_of_every_year_are_understood(
     assert np.array_equal(case.load().image[..., 0], expected)
 
 
+@pytest.mark.parametrize("ids", [(1, 2), (1, 2, 3), (1, 2, 3, 4)])
+def test_paediatric_studies_need_their_scheme(ids, make, tmp_path):
+    make.study(tmp_path, "BraTS-PED-00001-000", names=MODERN, separator="-", ids=ids)
+    (case,) = brats.find_cases(tmp_path)
+    with pytest.raises(DataError, match="PED-00001.*`label_scheme` must be given"):
+        case.load().masks()
+    given = brats.find_cases(tmp_path, label_scheme="brats2024")[0]
+    assert given.load().masks().any()
+
+
+def test_labels_that_fit_the_pattern_of_images_are_no_case(make, tmp_path):
+    for name in ("A", "A_seg", "B", "B_seg"):
+        make.save(tmp_path / f"{name}.nii.gz", make.image(0))
+    cases = brats.find_cases(
+        tmp_path,
+        pattern="{case}.nii.gz",
+        label_pattern="{case}_seg.nii.gz",
+        modalities=("flair",),
+    )
+    assert [case.id for case in cases] == ["A", "B"]
+
+
+def test_incomplete_cases_wait_until_they_are_loaded(make, study_folder):
+    make.study(study_folder, "Brats18_X_9_1", names=("flair", "t1"))
+    with pytest.raises(DataError, match="Brats18_X_9_1: modality 't1ce' is missing"):
+        brats.find_cases(study_folder)
+    cases = brats.find_cases(study_folder, complete=False)
+    assert cases[0].load().image.shape[-1] == 4
+    with pytest.raises(DataError, match="Brats18_X_9_1: modality 't2' is needed"):
+        cases[-1].load(("flair", "t2"))
+
+
 @pytest.mark.parametrize("change", [str.upper, str.lower, str.title, str.swapcase])
 def test_letter_case_does_not_count(change, make, tmp_path):
     names = [change(name) for name in MODERN]

@@ -114,6 +114,23 @@ def test_a_damaged_description_is_an_error(text, write, images, make):
         brats.find_cases(task)
 
 
+@pytest.mark.parametrize(
+    "modality",
+    [{"0": "T1", "1": "T1w", "2": "t1gd", "3": "T2w"}, ["FLAIR", "T1w"], {"a": "T1"}],
+)
+def test_modalities_that_name_no_volumes_are_an_error(modality, write, images, make):
+    task = write(images, make.labels((1,)), description={"modality": modality})
+    with pytest.raises(DataError, match=r'dataset\.json: "modality" must name each'):
+        brats.find_cases(task)
+
+
+def test_what_macos_leaves_beside_a_task_is_passed_over(write, images, make, tmp_path):
+    write(images, make.labels((1,)))
+    (tmp_path / "__MACOSX").mkdir()
+    (case,) = brats.find_cases(tmp_path)
+    assert case.modalities == ("flair", "t1", "t1ce", "t2")
+
+
 @pytest.mark.real
 def test_a_real_study_in_the_decathlons_layout_is_the_same_study(real_data, write):
     case = brats.find_cases(real_data / "brats")[0]

@@ -10,6 +10,7 @@ import time
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf_keras
 
 from tfp_uqseg._checks import DataError
 from tfp_uqseg.data import brats, pipeline, preprocess, splits
@@ -325,6 +326,51 @@ print(len(list(pathlib.Path(sys.argv[2]).glob("uqseg-slices-*/*.npy"))))
     result = subprocess.run(command, capture_output=True, text=True, check=True)
     assert int(result.stdout) == 3
     assert not list(tmp_path.glob("uqseg-slices-*"))
+
+
+def test_an_epoch_may_hold_fewer_empty_slices_and_keeps_its_length(cases):
+    shares = [0.0, 0.25, 1.0]
+    dataset = pipeline.slices(
+        cases,
+        shuffle=True,
+        augment=True,
+        empty_share=lambda epoch: shares[epoch],
+        **SMALL,
+    )
+    empty = []
+    for _ in shares:
+        images, masks = rows(dataset)
+        assert len(images) == 12
+        empty.append(np.mean(~masks.any(axis=(1, 2, 3))))
+    assert empty == pytest.approx([0.0, 0.25, 0.5])  # half of the slices are empty
+
+
+def test_a_slice_that_comes_twice_is_moved_otherwise(cases):
+    dataset = pipeline.slices(
+        cases[:1], augment=True, seed=1, empty_share=lambda epoch: 0.0, **SMALL
+    )
+    images, masks = rows(dataset)
+    assert masks.any(axis=(1, 2, 3)).all()
+    assert len({image.tobytes() for image in images}) > 2  # of two slices
+
+
+def test_the_case_with_the_odd_label_is_named(make, study_folder):
+    make.study(study_folder, "Brats18_X_9_1", ids=(1, 2, 7))
+    with pytest.raises(DataError, match=r"Case Brats18_X_9_1, file .*X_9_1_seg"):
+        pipeline.gather(brats.find_cases(study_folder), **SMALL)
+
+
+def test_conventions_of_two_years_do_not_mix(make, tmp_path):
+    for number, ids in enumerate([(1, 2, 3), (1, 2, 4)]):
+        make.study(
+            tmp_path,
+            f"BraTS-GLI-0000{number}-000",
+            names=("t2f", "t1n", "t1c", "t2w"),
+            separator="-",
+            ids=ids,
+        )
+    with pytest.raises(DataError, match=r"Case BraTS-GLI-00001-000.* 4 but not 3"):
+        pipeline.gather(brats.find_cases(tmp_path), **SMALL)
 
 
 def test_a_failed_reading_leaves_no_files(cases, tmp_path, monkeypatch):

@@ -103,6 +103,13 @@ def test_intensities_come_back_exactly_clipped_ones_too(preprocessing, study):
     assert np.array_equal(preprocess.restore(again, prepared), study.image)
 
 
+def test_an_image_without_background_is_told():
+    rng = np.random.default_rng(0)
+    air = study_of(rng.integers(1, 9, (40, 40, 40, 1)).astype(np.float32))
+    with pytest.warns(UserWarning, match=r"Case .*100\.0% of the voxels are not 0"):
+        preprocess.prepare(air)
+
+
 @given(st.data())
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_restoring_is_the_exact_inverse_of_the_crop(data):

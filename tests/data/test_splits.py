@@ -49,6 +49,8 @@ def test_scans_of_one_patient_stay_together():
         ("BraTS2021_01477", "BraTS2021_01477"),
         ("TCGA_CS_4941_19960909", "TCGA_CS_4941"),
         ("BRATS_001", "BRATS_001"),
+        ("UPENN-GBM-00001_21", "UPENN-GBM-00001"),
+        ("sub-01_ses-2", "sub-01"),
         ("phantom_train_001", "phantom_train_001"),
     ],
 )

@@ -48,19 +48,17 @@ def identities(cases):
     return [case.id for case in cases]
 
 
-def test_the_runs_own_test_cases_are_chosen(run, phantom_cases, capsys):
-    chosen = predict.choose(phantom_cases, run.folder)
-    assert identities(chosen) == ["case_2"]
-    assert "the 1 cases that the run's split calls test" in capsys.readouterr().err
+def test_cases_that_the_run_has_not_seen_are_chosen(run, phantom_cases, capsys):
+    new = dataclasses.replace(phantom_cases[0], id="new")
+    chosen = predict.choose([*phantom_cases, new], run.folder)
+    assert identities(chosen) == ["case_2", "new"]
+    assert "the 2 cases that the run has not seen" in capsys.readouterr().err
 
 
-def test_all_cases_are_chosen_where_none_is_a_test_case(
-    tmp_path, phantom_cases, capsys
-):
-    other = write_run(tmp_path / "run", test=("somebody_else",))
-    chosen = predict.choose(phantom_cases, other.folder)
-    assert identities(chosen) == ["case_0", "case_1", "case_2"]
-    assert "all 3 cases found" in capsys.readouterr().err
+def test_all_cases_are_chosen_where_the_run_has_seen_all(run, phantom_cases, capsys):
+    chosen = predict.choose(phantom_cases[:2], run.folder)
+    assert identities(chosen) == ["case_0", "case_1"]
+    assert "all 2 cases, which the run was trained" in capsys.readouterr().err
 
 
 def test_cases_are_chosen_by_id_split_and_part(run, phantom_cases):

@@ -159,3 +159,11 @@ def test_an_epoch_logs_where_the_run_stands(callback, watch):
     assert logs["progress"] == pytest.approx(0.5)
     assert logs["minutes"] == pytest.approx(0.5)
     assert set(logs) == {"progress", "minutes", "learning_rate", "kl_annealing"}
+
+
+def test_slices_without_tumour_are_phased_in():
+    values = [
+        schedule.empty_share(progress, most=0.4) for progress in (0, 0.15, 0.3, 1)
+    ]
+    assert values == pytest.approx([0.0, 0.2, 0.4, 0.4])
+    assert schedule.empty_share(0.0, most=0.4, fraction=0) == 0.4

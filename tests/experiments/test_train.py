@@ -68,18 +68,11 @@ def test_a_run_leaves_every_file(run):
         "split.json",
         "history.csv",
         "losses.png",
-        "latent.json",
         "logs",
         "backup",
     }
     assert run.losses.read_bytes().startswith(b"\x89PNG")
     assert splits.load(run.split) == SPLIT
-
-
-def test_what_the_code_carries_is_written(run):
-    values = json.loads(run.latent.read_text())
-    assert values["code_kl_nats"] == runs.read_history(run)[-1]["code_kl"]
-    assert 0.0 < values["code_effect"] < 1.0
 
 
 def test_settings_are_kept_with_what_the_studies_decided(run):
@@ -156,6 +149,21 @@ def test_noise_and_annealing_go_on_where_they_were(
     rows, expected = runs.read_history(resumed), runs.read_history(whole)
     for name in ("kl_annealing", "learning_rate", "kl", "loss", "val_loss"):
         assert rows[1][name] == pytest.approx(expected[1][name], rel=1e-2), name
+    assert resumed.latent.exists() == (method == "latent")
+    if method == "latent":
+        values = json.loads(resumed.latent.read_text())
+        assert values["code_kl_nats"] == rows[-1]["code_kl"]
+        assert 0.0 < values["code_effect"] < 1.0
+
+
+def test_cases_without_labels_are_told(phantom_cases, tmp_path, capsys):
+    bare = dataclasses.replace(phantom_cases[2], label_path=None)
+    cases, settings = (
+        [*phantom_cases[:2], bare],
+        dataclasses.replace(SETTINGS, epochs=1),
+    )
+    train.train(cases, tmp_path / "run", settings)
+    assert "1 of 3 cases have no labels (case_2)" in capsys.readouterr().err
 
 
 def test_what_was_written_of_an_unfinished_epoch_is_written_again(

@@ -12,6 +12,7 @@ import importlib
 import os
 import re
 import sys
+import warnings
 from collections.abc import Sequence
 
 from tfp_uqseg import _startup
@@ -38,7 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Loaded now, not above: reading `--help` must not wait for TensorFlow.
         _startup.load_tensorflow()
         commands = importlib.import_module("tfp_uqseg.experiments.commands")
-        commands.COMMANDS[options.command](options)
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            commands.COMMANDS[options.command](options)
     except KeyboardInterrupt:
         return _say_stopped(options)
     except BrokenPipeError:
@@ -54,6 +57,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # TensorFlow complains when Python tears down iterators at its very end.
         gc.collect()
     return 0
+
+
+def _show_warning(message, *_, **__) -> None:
+    sys.stderr.write(f"uqseg: note: {message}\n")
 
 
 def _say_stopped(options: argparse.Namespace) -> int:

@@ -28,6 +28,7 @@ def find_cases(
     pattern: str | None = None,
     label_pattern: str | None = None,
     label_scheme: str | None = None,
+    complete: bool = True,
 ) -> list[case_module.Case]:
     """Find every case below a folder; no image is read.
 
@@ -47,6 +48,8 @@ def find_cases(
         label_scheme: What the label ids mean, a name in `labels.SCHEMES`. By default
             the names tell: BraTS up to 2021, from 2023 on, Decathlon; where they do
             not, the ids decide once they are read.
+        complete: Whether a case that lacks a modality is an error here. Otherwise cases
+            keep all they have, and it is one when they are loaded.
 
     Returns:
         Cases sorted by id.
@@ -75,7 +78,7 @@ def find_cases(
     if label_pattern is not None:
         cases = _with_labels(folder, label_pattern, cases)
     _check_found(cases, folder, pattern)
-    cases = _choose_modalities(cases, names)
+    cases = _choose_modalities(cases, names, complete)
     if label_scheme is not None:
         cases = [
             dataclasses.replace(case, label_scheme=label_scheme, scheme_given=True)
@@ -275,7 +278,7 @@ def _check_found(
 
 
 def _choose_modalities(
-    cases: list[case_module.Case], names: tuple[str, ...] | None
+    cases: list[case_module.Case], names: tuple[str, ...] | None, complete: bool
 ) -> list[case_module.Case]:
     wanted = names
     if wanted is None:
@@ -283,7 +286,7 @@ def _choose_modalities(
         wanted = _in_order(dict.fromkeys(everything, Path()))
     for case in cases:
         missing = [name for name in wanted if name not in case.image_paths]
-        if not missing:
+        if not missing or (case.image_paths and not complete):
             continue
         have = [other.id for other in cases if missing[0] in other.image_paths]
         advice = " Add" if names else " Name those to use with `modalities`, or add"
@@ -293,9 +296,12 @@ def _choose_modalities(
             f"{len(cases)} cases have it.{advice} the file, or move the case out of "
             "the folder."
         )
+    if not complete:
+        return cases
     return [
         dataclasses.replace(
-            case, image_paths={name: case.image_paths[name] for name in wanted}
+            case,
+            image_paths={name: case.image_paths[name] for name in wanted},
         )
         for case in cases
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -35,6 +35,7 @@ def slices(
     augment: bool = False,
     raters: str = "label",
     keep_empty: float = 1.0,
+    empty_share: Callable[[int], float] | None = None,
     cache: bool = True,
     drop_remainder: bool = False,
     repeat: bool = False,
@@ -64,6 +65,11 @@ def slices(
         raters: "label": the labels. "random": one rater drawn for each slice in each
             epoch. "mean": the share of raters that mark the voxel.
         keep_empty: Share of the slices without tumour in an epoch, 0..1.
+        empty_share: Function of the number of the epoch: which share of its slices may
+            be without tumour, at most the share they have. The epoch keeps its length;
+            slices with tumour come more than once instead, each time moved otherwise.
+            None: the share they have. A Dice loss is apt to settle on empty answers
+            where most slices have no tumour from the start.
         cache: Whether to keep images in memory; see `gather`.
         drop_remainder: Whether to leave out a last batch that is not full.
         repeat: Whether to go on with the next epoch without end.
@@ -99,7 +105,9 @@ def slices(
 
     def one_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
         def examples(number):
-            return _examples(cohort, int(number), seed, shuffle, keep_empty)
+            number = int(number)
+            share = None if empty_share is None else empty_share(number)
+            return _examples(cohort, number, seed, shuffle, keep_empty, share)
 
         stream = tf.data.Dataset.from_generator(
             examples, args=(epoch,), output_signature=_signature(cohort)
@@ -206,20 +214,48 @@ def _examples(
     seed: int,
     shuffle: bool,
     keep_empty: float,
+    empty_share: float | None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     order = np.random.default_rng((seed, epoch if shuffle else 0, _ORDER))
-    index = np.sort(np.concatenate(cohort.kept(keep_empty, order)))
+    tumour, empty = cohort.kept(keep_empty, order)
+    index = np.sort(np.concatenate([tumour, empty]))
+    if empty_share is not None and len(tumour):
+        index = _with_share(tumour, empty, empty_share, order)
     if shuffle:
         order.shuffle(index)
-    # Keyed by slice, not by place in the order.
+    # Keyed by slice and how often it came before, not by place in the order.
+    times = np.bincount(index).max(initial=1)
     keys = np.random.default_rng((seed, epoch, _SEEDS)).integers(
-        2**31, size=(cohort.num_slices, 2), dtype=np.int32
+        2**31, size=(times, cohort.num_slices, 2), dtype=np.int32
     )
-    rater = np.random.default_rng((seed, epoch, _RATERS)).random(cohort.num_slices)
+    rater = np.random.default_rng((seed, epoch, _RATERS)).random(
+        (times, cohort.num_slices)
+    )
+    came = np.zeros(cohort.num_slices, int)
     for number in index:
-        image, mask = cohort.example(number, rater[number])
+        time = came[number]
+        came[number] += 1
+        image, mask = cohort.example(number, rater[time, number])
         # TensorFlow complains of float16 in a graph on most processors.
-        yield image.astype(np.float32), mask, keys[number]
+        yield image.astype(np.float32), mask, keys[time, number]
+
+
+def _with_share(
+    tumour: np.ndarray, empty: np.ndarray, share: float, rng: np.random.Generator
+) -> np.ndarray:
+    """As many slices as there are, of which the share `share` is without tumour."""
+    count = len(tumour) + len(empty)
+    number = min(len(empty), round(min(max(share, 0.0), 1.0) * count))
+    whole, rest = divmod(count - number, len(tumour))
+    return np.sort(
+        np.concatenate(
+            [
+                np.tile(tumour, whole),
+                rng.permutation(tumour)[:rest],
+                rng.permutation(empty)[:number],
+            ]
+        )
+    )
 
 
 def _signature(cohort: cohort_module.Cohort) -> tuple[tf.TensorSpec, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -11,6 +12,8 @@ from tfp_uqseg import _checks, labels
 from tfp_uqseg.data import case as case_module
 
 _TOP_PERCENTILE = 99.9
+#: Voxels up to which an image may be a patch of brain rather than a study.
+_SMALL = 50_000
 
 
 @dataclass(frozen=True)
@@ -139,11 +142,13 @@ def prepare(
         _scale(raw[..., c], foreground[..., c], image[..., c], preprocessing, study, c)
         for c in range(raw.shape[-1])
     )
+    brain = _any_channel(foreground)
+    _check_background(brain, study)
     return Prepared(
         case_id=study.case_id,
         image=image,
         mask=mask,
-        brain=_any_channel(foreground),
+        brain=brain,
         box=box,
         shape=shape,
         modalities=study.modalities,
@@ -153,6 +158,17 @@ def prepare(
         foreground=foreground,
         labels=ids,
     )
+
+
+def _check_background(brain: np.ndarray, study: case_module.Study) -> None:
+    """Warn where hardly any voxel is 0: air then counts as brain in every number."""
+    if brain.size > _SMALL and brain.mean() > 0.99:
+        warnings.warn(
+            f"Case {study.case_id}, file {study.grid.path}: {brain.mean():.1%} of the "
+            "voxels are not 0, so that all of the image counts as brain. Strip the "
+            "skull and set what is outside to 0.",
+            stacklevel=3,
+        )
 
 
 def restore(array: np.ndarray, prepared: Prepared, fill: float = 0) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import shlex
 from collections.abc import Sequence
 
 from tfp_uqseg.data import brats, phantom, splits
@@ -44,13 +45,13 @@ def train(options: argparse.Namespace) -> None:
         resume=options.resume,
     )
     print(f"The network and its history are in {run.folder}. Next:")
-    print(f"  uqseg predict {run.folder} {options.data} --out MAPS")
+    _say_next("predict", options, run.folder, options.data, "--out", "MAPS")
 
 
 def predict(options: argparse.Namespace) -> None:
     """Run ``uqseg predict``."""
     settings = config_module.load(runs.open_run(options.run).config)
-    found = _find(options, settings.modalities)
+    found = _find(options, settings.modalities, complete=False)
     cases = predict_module.choose(
         found,
         options.run,
@@ -72,12 +73,13 @@ def predict(options: argparse.Namespace) -> None:
     print(f"Maps of {len(folders)} cases are in {options.out}.")
     if any(case.label_path is not None for case in cases):
         print("They have labels. Next:")
-        print(f"  uqseg evaluate {options.out} {options.data} --out REPORT")
+        _say_next("evaluate", options, options.out, options.data, "--out", "REPORT")
 
 
 def evaluate(options: argparse.Namespace) -> None:
     """Run ``uqseg evaluate``."""
-    cases = _find(options, options.modalities)
+    complete = options.modalities is not None
+    cases = _find(options, options.modalities, complete=complete)
     asked = options.cases or options.split or options.part
     if options.cases is not None:
         cases = splits.select(cases, dict.fromkeys(options.cases))
@@ -147,7 +149,10 @@ COMMANDS = {
 
 
 def _find(
-    options: argparse.Namespace, modalities: Sequence[str] | None
+    options: argparse.Namespace,
+    modalities: Sequence[str] | None,
+    *,
+    complete: bool = True,
 ) -> list[case_module.Case]:
     return brats.find_cases(
         options.data,
@@ -155,7 +160,16 @@ def _find(
         pattern=options.pattern,
         label_pattern=options.label_pattern,
         label_scheme=options.label_scheme,
+        complete=complete,
     )
+
+
+def _say_next(command: str, options: argparse.Namespace, *words: object) -> None:
+    """Print a command that goes on with the same folder of studies."""
+    for name in ("pattern", "label_pattern"):
+        if getattr(options, name) is not None:
+            words = (*words, f"--{name.replace('_', '-')}", getattr(options, name))
+    print(f"  uqseg {command} {shlex.join(str(word) for word in words)}")
 
 
 def _canonical(names: Sequence[str]) -> list[str]:

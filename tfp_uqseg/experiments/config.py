@@ -48,6 +48,9 @@ class TrainConfig:
         warm_up: Fraction of the run in which the learning rate rises.
         kl_annealing: Fraction of the run in which the weight of the KL terms rises
             from 0 to 1.
+        empty_share: Largest share of slices without tumour in an epoch, 0 to 1. Where
+            they are the majority, the Dice loss is apt to settle on empty answers.
+        curriculum: Fraction of the run in which they are phased in, from none.
         loss: ``"dice_cross_entropy"`` (Eq. 18) or ``"cross_entropy"`` (exact ELBO).
         beta: Weight of the bound on the latent KL.
         precision: ``"auto"``, ``"float32"`` or ``"bfloat16"``.
@@ -77,6 +80,8 @@ class TrainConfig:
     learning_rate: float = 1e-3
     warm_up: float = 0.03
     kl_annealing: float = 0.3
+    empty_share: float = 1 / 3
+    curriculum: float = 0.3
     loss: str = "dice_cross_entropy"
     beta: float = 0.01
     precision: str = "auto"
@@ -102,7 +107,7 @@ class TrainConfig:
         for name in ("regions", "modalities"):
             self._set(name, _names(name, getattr(self, name)))
         _checks.non_negative("beta", self.beta)
-        for name in ("warm_up", "kl_annealing"):
+        for name in ("warm_up", "kl_annealing", "curriculum", "empty_share"):
             _fraction(name, getattr(self, name))
         for name in ("learning_rate", "clip"):
             _above_zero(name, getattr(self, name))

@@ -96,7 +96,7 @@ def demo(
         report = out / name.replace("maps", "report")
         results[part] = evaluate_module.evaluate(out / name, cases[part], report)
     _draw(out, cases["test"])
-    return _text(out, results, (time.monotonic() - start) / 60.0)
+    return _text(out, results, max_minutes, (time.monotonic() - start) / 60.0)
 
 
 def _clear(out: pathlib.Path) -> None:
@@ -119,7 +119,7 @@ def _draw(out: pathlib.Path, cases: Sequence) -> None:
     plotting.save(plotting.uncertainty_panel(rows, region=REGION), out / "figure.png")
 
 
-def _text(out: pathlib.Path, results: Mapping, minutes: float) -> str:
+def _text(out: pathlib.Path, results: Mapping, max_minutes, minutes: float) -> str:
     plain, shifted = results["test"].records, results[SHIFT].records
     dice = [_mean(rows, "dice") for rows in (plain, shifted)]
     epistemic = [_mean(rows, "mutual_information") for rows in (plain, shifted)]
@@ -137,8 +137,8 @@ Against the known truth ({REGION}, mean of {NUM_TEST} held-out patients)
   In a contrast that training never showed, Dice goes from {dice[0]:.2f} to \
 {dice[1]:.2f}, and the
   epistemic map from {epistemic[0]:.1e} to {epistemic[1]:.1e} nats per voxel: {more}.
-  Two and a half minutes of training on {NUM_CASES - NUM_VALIDATION} small patients \
-show the way, not the goal.
+  At most {max_minutes:g} minutes of training on {NUM_CASES - NUM_VALIDATION} small \
+patients show the way, not the goal.
 
 Look at
   {out / "figure.png"}   input, truth, prediction, aleatoric, epistemic

@@ -85,7 +85,7 @@ def evaluate(
     cases, left_out = _choose(folders, list(cases), skip_missing)
     records: list[list[dict]] = [[] for _ in folders]
     for done, case in enumerate(cases, start=1):
-        study = case.load()
+        study = case.load(predicted.modalities(folders[0], case))
         brain = np.any(study.image != 0, axis=-1)
         for rows, folder in zip(records, folders, strict=True):
             prediction = predicted.open_case(folder, case, study.grid)

@@ -150,6 +150,14 @@ def region_mask(
     return labels.lookup_table(label_scheme, (region,))[:, 0].astype(bool)[ids]
 
 
+def modalities(
+    maps: str | os.PathLike, case: case_module.Case
+) -> tuple[str, ...] | None:
+    """The modalities that a case was predicted from; None if its summary is silent."""
+    named = _settings(serving.read_summary(maps, case.id) or {}).get("modalities")
+    return tuple(named) if named else None
+
+
 def is_predicted(maps: str | os.PathLike, case: case_module.Case) -> bool:
     """Whether `maps` holds a folder for the case, whole or not."""
     return (pathlib.Path(maps) / case.id).is_dir()
@@ -247,6 +255,8 @@ def _region_names(summary: dict, folder: pathlib.Path, case_id: str):
 
 
 def _settings(summary: dict) -> dict:
+    if not isinstance(summary, dict):
+        return {}
     settings = summary.get("settings")
     return settings if isinstance(settings, dict) else {}
 

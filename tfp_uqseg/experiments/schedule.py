@@ -55,6 +55,20 @@ def annealing(progress: float, *, fraction: float = 0.3) -> float:
     return 1.0 if progress >= fraction else progress / fraction
 
 
+def empty_share(progress: float, *, most: float, fraction: float = 0.3) -> float:
+    """Return the share of slices without tumour at `progress`: a linear rise to `most`.
+
+    Args:
+        progress: Fraction of the run that is done, from 0 to 1.
+        most: The share at the end of the rise.
+        fraction: Part of the run in which the share rises from 0; 0 for none.
+
+    >>> empty_share(0.15, most=0.4, fraction=0.3)
+    0.2
+    """
+    return most if progress >= fraction else most * progress / fraction
+
+
 class Clock:
     """Elapsed training time and epochs of a run, over all its resumed parts.
 

@@ -270,7 +270,7 @@ def _fit(run, model, settings, learn, validate, verbose: bool) -> None:
     steps = pipeline.count_slices(learn) // batch
     keeper.clock = clock
     model.fit(
-        _stream(settings, learn, batch, first_epoch=keeper.epoch),
+        _stream(settings, learn, batch, clock, first_epoch=keeper.epoch),
         epochs=settings.most_epochs,
         initial_epoch=keeper.epoch,
         steps_per_epoch=steps,
@@ -287,12 +287,20 @@ def _fit(run, model, settings, learn, validate, verbose: bool) -> None:
     )
 
 
-def _stream(settings, learn, batch: int, *, first_epoch: int) -> tf.data.Dataset:
+def _stream(settings, learn, batch, clock, *, first_epoch: int) -> tf.data.Dataset:
     """Return the training slices, epoch after epoch.
 
     In whole batches only, so that the compiled step knows every shape; the slices that
     an epoch leaves out are others in the next.
     """
+
+    def empty_share(epoch: int) -> float:
+        return schedule.empty_share(
+            clock.progress(float(epoch)),
+            most=settings.empty_share,
+            fraction=settings.curriculum,
+        )
+
     return pipeline.slices(
         learn,
         shuffle=True,
@@ -300,6 +308,7 @@ def _stream(settings, learn, batch: int, *, first_epoch: int) -> tf.data.Dataset
         repeat=True,
         drop_remainder=True,
         initial_epoch=first_epoch,
+        empty_share=empty_share,
         batch_size=batch,
         seed=settings.seed,
     )

@@ -21,16 +21,20 @@ MIN_STDDEV = 1e-3
 
 
 def split_parameters(
-    parameters: tf.Tensor, initial_stddev: float, initial_loc: float = 0.0
+    parameters: tf.Tensor,
+    initial_stddev: float,
+    initial_loc: float = 0.0,
+    min_stddev: float = MIN_STDDEV,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Split (..., 2 C) into mean and standard deviation, each float32 (..., C).
 
     A zero in the first half stands for `initial_loc`. The second half passes through a
-    softplus, shifted so that zero stands for `initial_stddev`.
+    softplus, shifted so that zero stands for `initial_stddev`; none is below
+    `min_stddev`.
     """
     loc, raw = tf.split(tf.cast(parameters, tf.float32), 2, axis=-1)
     shift = math.log(math.expm1(initial_stddev))
-    return loc + initial_loc, MIN_STDDEV + tf.nn.softplus(raw + shift)
+    return loc + initial_loc, min_stddev + tf.nn.softplus(raw + shift)
 
 
 class PlainDistributionLambda(tfp.layers.DistributionLambda):
@@ -96,9 +100,7 @@ class GaussianLatent(PlainDistributionLambda):
         return super().call(inputs)
 
     def _distribution(self, inputs):
-        loc, stddev = split_parameters(
-            inputs, self.initial_stddev, self.initial_loc
-        )
+        loc, stddev = split_parameters(inputs, self.initial_stddev, self.initial_loc)
         return tfd.Independent(tfd.Normal(loc, stddev), loc.shape.rank - 1)
 
     def _concretise(self, distribution):

@@ -23,6 +23,8 @@ _LOG_2PI = math.log(2.0 * math.pi)
 # Where the three distributions start. The maps start sharp, so that the backbone learns
 # as it would alone while the bound is still being phased in.
 MAP_STDDEV, CODE_STDDEV, PRIOR_STDDEV = 0.1, 1.0, 1.0
+# An untrained decoder that is sure of the wrong map would drown every other term.
+MIN_PRIOR_STDDEV = 0.1
 
 
 def _gaussian_log_density(value, loc, stddev):
@@ -93,7 +95,9 @@ class LatentBound(tf_keras.layers.Layer):
                 maps,
                 map_moments,
                 split(code_parameters, CODE_STDDEV),
-                split(prior_parameters, PRIOR_STDDEV, self.initial_logit),
+                split(
+                    prior_parameters, PRIOR_STDDEV, self.initial_logit, MIN_PRIOR_STDDEV
+                ),
             )
             scope.records["latent_bound"] = tf.reduce_mean(bound)
             scope.records["code_kl"] = tf.reduce_mean(code_kl)
@@ -107,11 +111,25 @@ class LatentBound(tf_keras.layers.Layer):
 
 @tf_keras.saving.register_keras_serializable(package=_PACKAGE)
 class AsTensor(tf_keras.layers.Layer):
-    """Turns a distribution into its tensor, in the compute dtype of the policy."""
+    """Turns a distribution into its tensor, in the compute dtype of the policy.
+
+    Args:
+        offset: Subtracted from the tensor.
+        **kwargs: ``name`` and ``dtype``.
+    """
+
+    def __init__(self, offset=0.0, **kwargs):
+        super().__init__(**kwargs)
+        self.offset = float(offset)
 
     def call(self, inputs):
-        """Return the tensor that the distribution stands for."""
-        return tf.cast(tf.convert_to_tensor(inputs), self.compute_dtype)
+        """Return the tensor that the distribution stands for, less the offset."""
+        tensor = tf.cast(tf.convert_to_tensor(inputs), tf.float32) - self.offset
+        return tf.cast(tensor, self.compute_dtype)
+
+    def get_config(self):
+        """Return plain values from which the layer can be built again."""
+        return {**super().get_config(), "offset": self.offset}
 
 
 @tf_keras.saving.register_keras_serializable(package=_PACKAGE)
@@ -217,6 +235,7 @@ def attach(
             features of it. Ten numbers alone cannot carry an outline.
         backbone_skip: Whether it also sees the backbone's features; the output can then
             walk past w^ and z^.
+        initial_logit: Mean of maps and logits before training.
 
     Returns:
         Keras tensor (B, ..., 2 K).
@@ -229,7 +248,8 @@ def attach(
     maps = layers.GaussianLatent(
         MAP_STDDEV, initial_logit, seed=factory.next_seed(), name="maps"
     )(map_parameters)
-    sampled_maps = AsTensor(name="sampled_maps")(maps)
+    # Around zero, as convolutions want their input.
+    sampled_maps = AsTensor(initial_logit, name="sampled_maps")(maps)
     encoded = _encode(bayes, sampled_maps, latent_filters)
     pooled = factory.global_mean("encoder_pool")(encoded[-1])
     code_parameters = bayes.dense(2 * latent_size, name="code_parameters")(pooled)

@@ -39,7 +39,8 @@ class Prediction:
         logit_aleatoric_variance: Eq. 11, first term, logit^2; None without a Gaussian
             head.
         logit_epistemic_variance: Eq. 11, second term, logit^2; None likewise.
-        voxel_counts: int64 (num_draws, K), voxels with p_s > 0.5 over all images.
+        voxel_counts: int64 (num_draws, K), voxels with p_s > 0.5 over all images, in
+            the region or in one that it contains.
         num_draws: Number of network draws.
         num_latent_draws: Number of inner draws of each.
         seed: Seed of the draws.
@@ -74,6 +75,7 @@ def predict(
     *,
     batch_size: int = 8,
     num_latent_draws: int | None = None,
+    contained=None,
     progress: Callable[[int, int], object] | None = None,
 ) -> Prediction:
     """Return the moments of `num_draws` network draws over `images`.
@@ -94,6 +96,8 @@ def predict(
         batch_size: Images per call of the network.
         num_latent_draws: Inner draws per draw; None: 4 for a model with latents, else
             1.
+        contained: (K, K) bool: row k marks the regions whose voxels count for region k
+            too (`labels.contained`); None counts each region alone.
         progress: Called with the number of (image, draw) pairs done, and of all.
 
     Returns:
@@ -112,9 +116,9 @@ def predict(
     chunk = batch_size * _BATCHES_PER_CHUNK
     parts, counts = [], 0
     for start in range(0, len(images), chunk):
-        moments, count = _run_chunk(
-            net, model, images[start : start + chunk], batch_size, repeats, inner, seed
-        )
+        part = images[start : start + chunk]
+        shared = (batch_size, repeats, inner, seed, contained)
+        moments, count = _run_chunk(net, model, part, *shared)
         parts.extend(moments)
         counts = counts + count
         if progress is not None:
@@ -165,7 +169,7 @@ def _latent_draws(net: network.DrawnNetwork, requested: int | None) -> int:
     return requested or DEFAULT_LATENT_DRAWS
 
 
-def _run_chunk(net, model, images, batch_size, num_draws, inner, seed):
+def _run_chunk(net, model, images, batch_size, num_draws, inner, seed, contained):
     """Return the moments of every batch of a chunk, and its counts per draw (S, K)."""
     batches = [
         images[start : start + batch_size]
@@ -181,8 +185,9 @@ def _run_chunk(net, model, images, batch_size, num_draws, inner, seed):
         for i in range(len(batches)):
             drawn = (features[i], key, weights, tf.constant(inner))
             state = moments[i] if draw else _empty(net, drawn)
-            step = _compiled(net, "step", _make_step, (*drawn, number, valid[i], state))
-            *moments[i], voxels = step(*drawn, number, valid[i], state)
+            arguments = (*drawn, number, valid[i], _nested(contained, state), state)
+            step = _compiled(net, "step", _make_step, arguments)
+            *moments[i], voxels = step(*arguments)
             count = count + voxels.numpy()
         counts.append(count)
     cropped = [
@@ -231,7 +236,7 @@ def _make_probabilities(net):
 
 
 def _make_step(net):
-    def step(features, key, weights, inner, number, valid, state):
+    def step(features, key, weights, inner, number, valid, contained, state):
         """Update the running moments (Welford) with draw `number`, counted from 1."""
         p, logit_mean, logit_variance = _inner_mean(net, features, key, weights, inner)
         entropy = -tf.math.xlogy(p, p) - tf.math.xlogy(1 - p, 1 - p)
@@ -241,6 +246,7 @@ def _make_step(net):
             values += _welford(state[3], state[4], logit_mean, number)
             values.append(state[5] + (logit_variance - state[5]) / number)
         inside = tf.cast(p > _rulings.PROBABILITY_THRESHOLD, tf.float32) * valid
+        inside = tf.minimum(tf.tensordot(inside, contained, [[-1], [1]]), 1.0)
         counts = tf.reduce_sum(inside, axis=list(range(p.shape.rank - 1)))
         return [*values, counts]
 
@@ -284,6 +290,18 @@ def _inner_mean(net, features, key, weights, inner):
     )
     count = tf.cast(inner, tf.float32)
     return p / count, loc, (spread + squares) / count
+
+
+def _nested(contained, state: list[tf.Tensor]) -> tf.Tensor:
+    """Return which regions count for which, float32 (K, K)."""
+    count = state[0].shape[-1]
+    contained = np.eye(count) if contained is None else np.asarray(contained)
+    if contained.shape != (count, count):
+        raise ValueError(
+            f"`contained` must have shape {(count, count)}, a row and a column per "
+            f"region; got {contained.shape}."
+        )
+    return tf.constant(contained, tf.float32)
 
 
 def _check_images(model: tf_keras.Model, images) -> np.ndarray:
