@@ -105,6 +105,64 @@ def test_loss_is_the_sum_that_the_documentation_states():
     np.testing.assert_allclose(logs["kl"][0], model.kl_divergence(), rtol=1e-5)
 
 
+def gradient_of_the_bound(annealing):
+    """Return what one step's bound asks of the backbone's last layer."""
+    model = build("latent", beta=1.0, normalization=None)
+    model.compile(tf_keras.optimizers.SGD(1.0), loss=Nothing())
+    model.annealing.assign(annealing)
+    before = model.get_layer("map_parameters").get_weights()
+    model.fit(data(8), verbose=0)
+    after = model.get_layer("map_parameters").get_weights()
+    return np.concatenate(
+        [(new - old).ravel() for new, old in zip(after, before, strict=True)]
+    )
+
+
+class Nothing(tf_keras.losses.Loss):
+    def call(self, y_true, y_pred):
+        return 0.0 * tf.reduce_sum(tf.convert_to_tensor(y_pred), axis=[1, 2, 3])
+
+
+def test_the_warm_up_holds_the_bounds_gradient_back():
+    whole, half = gradient_of_the_bound(0.999), gradient_of_the_bound(0.5)
+    assert np.abs(whole).max() > 1e-3
+    np.testing.assert_allclose(half / 0.5, whole / 0.999, rtol=1e-3, atol=1e-5)
+    assert np.abs(gradient_of_the_bound(0.0)).max() == 0.0
+
+
+def test_validation_weighs_images_and_not_batches():
+    model = build("deterministic")
+    model.compile()
+    odd = tf.data.Dataset.from_tensor_slices((IMAGES, MASKS)).batch(7)
+    found = model.evaluate(odd, verbose=0, return_dict=True)
+    expected = losses.DiceCrossEntropy()(MASKS, model(IMAGES)).numpy()
+    assert found["loss"] == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("method", models.METHODS)
+def test_a_stock_loss_on_logits_and_weights_of_images_work(method):
+    model = build(method)
+    model.compile(loss=tf_keras.losses.BinaryCrossentropy(from_logits=True))
+    assert np.isfinite(model.fit(data(), verbose=0).history["loss"]).all()
+    model.compile()
+    weighted = model.fit(IMAGES, MASKS, sample_weight=np.arange(8.0), verbose=0)
+    assert np.isfinite(weighted.history["loss"]).all()
+
+
+def test_methods_start_with_kernels_of_one_spread():
+    spreads = [
+        [
+            np.std(layer.get_weights()[0])
+            for layer in build(method).layers
+            if layer.name.startswith(("down", "bottom", "up"))
+            and layer.get_weights()
+            and "norm" not in layer.name
+        ]
+        for method in ("deterministic", "flipout")
+    ]
+    np.testing.assert_allclose(*spreads, rtol=0.2)
+
+
 def test_dice_loss_is_the_default_and_the_exact_elbo_one_argument_away():
     model = build("flipout")
     model.compile()
@@ -198,7 +256,7 @@ def test_annealing_reads_the_epoch_and_survives_saving(tmp_path):
     model.compile()
     anneal = callbacks.KLAnnealing(epochs=4)
     model.fit(data(), epochs=2, callbacks=[anneal], verbose=0)
-    assert model.annealing.numpy() == pytest.approx((1 + 0.5) / 4)
+    assert model.annealing.numpy() == pytest.approx(0.5)
     model.save(tmp_path / "m.keras")
     loaded = tf_keras.models.load_model(tmp_path / "m.keras")
     assert loaded.annealing.numpy() == model.annealing.numpy()
@@ -208,6 +266,30 @@ class Watch(tf_keras.callbacks.Callback):
     def on_train_batch_begin(self, batch, logs=None):
         if batch == 0:
             self.values = [*getattr(self, "values", []), float(self.model.annealing)]
+
+
+def test_an_interrupted_warm_up_is_taken_up_again():
+    model = build("flipout")
+    model.compile()
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(data(), epochs=20, callbacks=[Interrupt()], verbose=0)
+    assert 0.0 < model.annealing.numpy() < 1.0
+    model.fit(data(), epochs=3, verbose=0)
+    assert model.annealing.numpy() == 1.0
+
+
+def test_a_fit_of_one_epoch_ends_at_full_weight():
+    model = build("flipout")
+    model.compile()
+    stream = tf.data.Dataset.from_generator(
+        lambda: iter([(IMAGES, MASKS)]),
+        output_signature=(
+            tf.TensorSpec((None, 16, 16, 2)),
+            tf.TensorSpec((None, 16, 16, 2)),
+        ),
+    )
+    model.fit(stream, epochs=1, verbose=0)
+    assert model.annealing.numpy() == 1.0
 
 
 def test_a_first_fit_warms_up_by_itself():

@@ -118,7 +118,7 @@ class BayesianKernel:
         if isinstance(scope, noise.DrawScope):
             outputs = self._linear(inputs, *scope.weights_of(self))
         elif training:
-            outputs = self._flipout(inputs)
+            outputs = self._respond(inputs)
             if scope is None:
                 self.add_loss(self.kl_weight * self.kl_divergence())
         else:
@@ -128,7 +128,7 @@ class BayesianKernel:
             outputs = tf.nn.bias_add(outputs, tf.cast(self.bias, self.compute_dtype))
         return outputs if self.activation is None else self.activation(outputs)
 
-    def _flipout(self, inputs: tf.Tensor) -> tf.Tensor:
+    def _respond(self, inputs: tf.Tensor) -> tf.Tensor:
         """Return mean response plus a perturbation that differs between examples.
 
         The perturbation kernel is shared by the batch; random signs on the input and
@@ -171,7 +171,7 @@ class BayesianKernel:
         return cls(**config)
 
 
-class _Convolution(BayesianKernel):
+class Convolution(BayesianKernel):
     """One implementation for two and three spatial dimensions, channels last."""
 
     def __init__(
@@ -240,7 +240,7 @@ class _Convolution(BayesianKernel):
         }
 
 
-class _ConvolutionTranspose(_Convolution):
+class _ConvolutionTranspose(Convolution):
     """The transpose of a convolution: strides enlarge the image."""
 
     _output_axis = -2
@@ -286,9 +286,9 @@ class _ConvolutionTranspose(_Convolution):
         return tf.TensorShape([shape[0], *grown, self.filters])
 
 
-_ARGUMENTS = """
+ARGUMENTS = """
 
-    While training (``training=True``) the layer uses Flipout :cite:p:`wen2018flipout`;
+    While training (``training=True``) the layer uses {estimator};
     inside a network draw (`tfp_uqseg.uncertainty.draws`) it uses the one kernel that
     ``(seed, draw, layer)`` determines; otherwise it uses the posterior mean.
 
@@ -309,52 +309,42 @@ _ARGUMENTS = """
             takes one from Python's generator (``tf_keras.utils.set_random_seed``).
         **kwargs: ``name``, ``dtype`` (a policy), ``trainable``.
 """
-_CONVOLUTION_SIZE = """filters: Number of output channels.
+_ESTIMATOR = "Flipout :cite:p:`wen2018flipout`"
+DENSE_SIZE = "units: Number of output channels."
+CONVOLUTION_SIZE = """filters: Number of output channels.
         kernel_size: Extent of the kernel, a number or one per axis.
         strides: Stride, a number or one per axis.
         padding: ``"valid"`` or ``"same"``.
         dilation_rate: Dilation, a number or one per axis."""
+_SHARED = ARGUMENTS.format(estimator=_ESTIMATOR, size=CONVOLUTION_SIZE)
 
 
 @tf_keras.saving.register_keras_serializable(package=_PACKAGE)
-class Convolution2DFlipout(_Convolution, tfp.layers.Convolution2DFlipout):
-    __doc__ = "Bayesian convolution over (B, H, W, C) inputs." + _ARGUMENTS.format(
-        size=_CONVOLUTION_SIZE
-    )
+class Convolution2DFlipout(Convolution, tfp.layers.Convolution2DFlipout):
+    __doc__ = "Bayesian convolution over (B, H, W, C) inputs." + _SHARED
 
 
 @tf_keras.saving.register_keras_serializable(package=_PACKAGE)
-class Convolution3DFlipout(_Convolution, tfp.layers.Convolution3DFlipout):
-    __doc__ = "Bayesian convolution over (B, D, H, W, C) inputs." + _ARGUMENTS.format(
-        size=_CONVOLUTION_SIZE
-    )
+class Convolution3DFlipout(Convolution, tfp.layers.Convolution3DFlipout):
+    __doc__ = "Bayesian convolution over (B, D, H, W, C) inputs." + _SHARED
 
 
 @tf_keras.saving.register_keras_serializable(package=_PACKAGE)
 class Convolution2DTransposeFlipout(
     _ConvolutionTranspose, tfp.layers.Convolution2DFlipout
 ):
-    __doc__ = (
-        "Bayesian transposed convolution over (B, H, W, C) inputs."
-        + _ARGUMENTS.format(size=_CONVOLUTION_SIZE)
-    )
+    __doc__ = "Bayesian transposed convolution over (B, H, W, C) inputs." + _SHARED
 
 
 @tf_keras.saving.register_keras_serializable(package=_PACKAGE)
 class Convolution3DTransposeFlipout(
     _ConvolutionTranspose, tfp.layers.Convolution3DFlipout
 ):
-    __doc__ = (
-        "Bayesian transposed convolution over (B, D, H, W, C) inputs."
-        + _ARGUMENTS.format(size=_CONVOLUTION_SIZE)
-    )
+    __doc__ = "Bayesian transposed convolution over (B, D, H, W, C) inputs." + _SHARED
 
 
-@tf_keras.saving.register_keras_serializable(package=_PACKAGE)
-class DenseFlipout(BayesianKernel, tfp.layers.DenseFlipout):
-    __doc__ = "Bayesian dense layer over (B, ..., C) inputs." + _ARGUMENTS.format(
-        size="units: Number of output channels."
-    )
+class Dense(BayesianKernel):
+    """One implementation for dense layers."""
 
     def __init__(
         self,
@@ -389,3 +379,10 @@ class DenseFlipout(BayesianKernel, tfp.layers.DenseFlipout):
     def get_config(self):
         """Return plain values from which the layer can be built again."""
         return {**self._shared_config(), "units": self.units}
+
+
+@tf_keras.saving.register_keras_serializable(package=_PACKAGE)
+class DenseFlipout(Dense, tfp.layers.DenseFlipout):
+    __doc__ = "Bayesian dense layer over (B, ..., C) inputs." + ARGUMENTS.format(
+        estimator=_ESTIMATOR, size=DENSE_SIZE
+    )
