@@ -33,9 +33,10 @@ examples:
       --pattern "{case}/{case}_{modality}.nii.gz"
 
 The run folder gets model.keras, config.json, split.json (who was trained on),
-history.csv, losses.png, logs/ (TensorBoard) and backup/ (for --resume). Patients are
-split 7 : 1 : 2 into training, validation and test by --seed; --split FILE decides
-otherwise: {"train": ["case_1"], "validation": ["case_2"], "test": ["case_3"]}.
+history.csv, losses.png, latent.json (what the latent code carries), logs/ (TensorBoard)
+and backup/ (for --resume). Patients are split 7 : 1 : 2 into training, validation and
+test by --seed; --split FILE decides otherwise:
+{"train": ["case_1"], "validation": ["case_2"], "test": ["case_3"]}.
 Learning rate and KL weight follow the progress of the run, so give --max-minutes or
 --epochs as you mean to use them.
 """
