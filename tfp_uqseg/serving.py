@@ -299,6 +299,8 @@ def _only_candidate(case, regions: tuple[str, ...]) -> str:
         for name in case.label_candidates
         if set(regions) <= set(labels.get(name).regions)
     ]
+    if not names and case.label_candidates:
+        return case.label_candidates[0]  # which says what its regions are
     if len(names) != 1:
         raise ValueError(
             f"`label_scheme` must be given: the names of case {case.id} do not tell "

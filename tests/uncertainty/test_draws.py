@@ -5,6 +5,7 @@ import pytest
 import tf_keras
 
 from tfp_uqseg import layers, models
+from tfp_uqseg.layers import noise
 from tfp_uqseg.uncertainty import draws, measures, network
 
 METHODS = models.METHODS
@@ -19,6 +20,8 @@ def small(method, **arguments):
         "base_filters": 4,
         "depth": 3,
         "initial_stddev_ratio": 0.5,
+        # An untrained network then finds something everywhere.
+        "initial_probability": 0.5,
     }
     return models.build(method, **{**settings, **arguments})
 
@@ -56,7 +59,24 @@ def test_streamed_moments_are_those_of_the_stack(prediction, stack, name):
 
 def test_voxels_are_counted_per_draw(prediction, stack):
     expected = (stack > 0.5).sum(axis=(1, 2, 3))
+    assert expected.min() > 0
     np.testing.assert_array_equal(prediction.voxel_counts, expected)
+
+
+def test_voxels_of_contained_regions_count_too(model, stack):
+    alone = (stack > 0.5).sum(axis=(1, 2, 3))
+    either = (stack > 0.5).any(axis=-1).sum(axis=(1, 2, 3))
+    assert (either > alone.min(axis=1)).all()
+    for nested in ([[1, 1], [0, 1]], [[1, 0], [1, 1]]):
+        found = draws.predict(model, IMAGES, num_draws=5, contained=nested).voxel_counts
+        outer, inner = (0, 1) if nested[0][1] else (1, 0)
+        np.testing.assert_array_equal(found[:, outer], either)
+        np.testing.assert_array_equal(found[:, inner], alone[:, inner])
+
+
+def test_containment_has_a_row_per_region(model):
+    with pytest.raises(ValueError, match=r"`contained` must have shape \(2, 2\)"):
+        draws.predict(model, IMAGES[:1], num_draws=1, contained=np.eye(3))
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 50])
@@ -100,6 +120,38 @@ def test_logit_variances_exist_with_a_gaussian_head_alone(model, prediction):
     if has_head:
         assert prediction.logit_epistemic_variance.min() >= 0.0
         assert prediction.logit_aleatoric_variance.min() > 0.0
+
+
+def test_logit_variances_are_the_two_parts_of_equation_11():
+    model = small("flipout", gaussian_logits=True)
+    images = IMAGES[:2, :16, :16]
+    prediction = draws.predict(model, images, num_draws=4)
+    locs, stddevs = [], []
+    for draw in range(4):
+        with noise.use(noise.DrawScope(noise.draw_key(0, draw))):
+            logits = model(images)
+        locs.append(logits.mean().numpy())
+        stddevs.append(logits.stddev().numpy())
+    np.testing.assert_allclose(
+        prediction.logit_epistemic_variance, np.var(locs, axis=0), rtol=1e-3, atol=1e-5
+    )
+    np.testing.assert_allclose(
+        prediction.logit_aleatoric_variance,
+        np.mean(np.square(stddevs), axis=0),
+        rtol=1e-3,
+    )
+
+
+def test_latents_alone_make_almost_no_epistemic_uncertainty():
+    """What inner draws leave behind is small beside what weights bring."""
+    free = small("latent", seed=3)
+    spread = draws.predict(free, IMAGES[:4], num_draws=6).epistemic_variance.mean()
+    for layer in free.bayesian_layers:
+        layer.kernel_untransformed_scale.assign(
+            np.full(layer.kernel_untransformed_scale.shape, -30.0)
+        )
+    fixed = draws.predict(free, IMAGES[:4], num_draws=6, num_latent_draws=16)
+    assert fixed.epistemic_variance.mean() < 0.1 * spread
 
 
 def test_prefix_and_suffix_make_up_the_model(model):
@@ -163,4 +215,4 @@ def test_latent_draws_of_many_pairs_agree_with_few():
     many = draws.predict(model, IMAGES, num_draws=2, num_latent_draws=64)
     assert few.num_latent_draws == 2
     difference = np.abs(few.mean_probabilities - many.mean_probabilities)
-    assert 0.0 < difference.mean() < 0.05
+    assert 0.0 < difference.mean() < 0.1

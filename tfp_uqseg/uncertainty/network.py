@@ -69,7 +69,9 @@ class DrawnNetwork:
         self._prefix, self._suffix = split(model)
         if self._suffix is model:
             self._suffix = weakref.proxy(model)
-        self.prefix = tf.function(self._run_prefix, reduce_retracing=True)
+        self.prefix = tf.function(
+            self._run_prefix, input_signature=_signature(model), reduce_retracing=True
+        )
         self.draw_weights = tf.function(self._draw_weights)
         self.compiled = {}
 
@@ -102,6 +104,12 @@ def of(model: tf_keras.Model) -> DrawnNetwork:
     if model not in _cache:
         _cache[model] = DrawnNetwork(model)
     return _cache[model]
+
+
+def _signature(model: tf_keras.Model) -> list[tf.TensorSpec] | None:
+    """Return the shape of all images of a model, so that one trace serves them."""
+    shape = getattr(model, "input_shape", None)
+    return [tf.TensorSpec(shape, tf.float32)] if isinstance(shape, tuple) else None
 
 
 def _check_seeds(layers) -> None:
