@@ -81,7 +81,8 @@ def soft_dice(masks, logits) -> tf.Tensor:
 class CrossEntropy(tf_keras.losses.Loss):
     """Mean cross-entropy: with it the training loss is the exact negative ELBO.
 
-    Unit: nats per voxel and region.
+    For the method ``latent`` that needs ``beta=1`` besides. Unit: nats per voxel and
+    region.
     """
 
     def call(self, y_true, y_pred):

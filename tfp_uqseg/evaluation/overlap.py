@@ -29,7 +29,7 @@ class PerImage:
 def dice(mask, predicted_mask, axis=None):
     """Dice overlap of two binary masks, 0 (disjoint) to 1 (equal).
 
-    `2 |A and B| / (|A| + |B|)` (Eq. 20). Two empty masks score one and one empty
+    `2 |A and B| / (|A| + |B|)` (Eq. 19). Two empty masks score one and one empty
     mask zero, as BraTS rules; the same constants serve the metrics and the losses.
 
     Args:
@@ -55,7 +55,7 @@ def dice(mask, predicted_mask, axis=None):
 def iou(mask, predicted_mask, axis=None):
     """Intersection over union of two binary masks, 0 (disjoint) to 1 (equal).
 
-    `|A and B| / |A or B|`. Two empty masks score one, one empty mask zero.
+    `|A and B| / |A or B|` (Eq. 20). Two empty masks score one, one empty mask zero.
 
     Args:
       mask: Reference mask of any shape, holding 0 and 1.
