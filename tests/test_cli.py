@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 import json
 import subprocess
@@ -358,3 +359,11 @@ def test_binary_studies_named_as_in_brats_go_the_whole_way(real_data, tmp_path, 
     assert [path.name for path in maps.iterdir()] == ids[2:]
     assert run("evaluate", maps, data, "--out", report, "--regions", "tumour") == 0
     assert ids[2] in capsys.readouterr().out
+
+
+def test_the_next_command_can_be_pasted(capsys):
+    options = argparse.Namespace(pattern="{case}/{modality}.nii", label_pattern=None)
+    commands._say_next("predict", options, "my run", "data", "--out", "MAPS")
+    assert capsys.readouterr().out == (
+        "  uqseg predict 'my run' data --out MAPS --pattern '{case}/{modality}.nii'\n"
+    )

@@ -468,3 +468,16 @@ def test_what_serving_writes_is_what_evaluation_reads(phantom_cases, tmp_path):
         assert row["predictive_entropy"] == pytest.approx(
             row["expected_entropy"] + row["mutual_information"], rel=1e-4
         )
+
+
+def test_modalities_that_were_not_used_are_not_read(
+    phantom_cases, tmp_path, write_maps
+):
+    case = phantom_cases[0]
+    truth = np.stack([case.load_truth(region) for region in REGIONS], axis=-1)
+    settings = {"label_scheme": "brats2018", "modalities": ["flair", "t1"]}
+    write_maps(tmp_path / "maps", case, truth, settings=settings)
+    paths = {**case.image_paths, "t2": tmp_path / "no_such_file.nii.gz"}
+    damaged = dataclasses.replace(case, image_paths=paths)
+    found = evaluate.evaluate(tmp_path / "maps", [damaged])
+    assert record(found, case, "WT")["dice"] > 0.9

@@ -201,3 +201,12 @@ def test_a_damaged_network_is_named(tmp_path, phantom_cases, content):
 def test_a_folder_without_a_run_is_told_so(tmp_path, phantom_cases):
     with pytest.raises(FileNotFoundError, match="holds no training run"):
         predict.choose(phantom_cases, tmp_path)
+
+
+def test_a_scheme_given_in_training_overrules_the_names(phantom_cases):
+    named = dataclasses.replace(phantom_cases[0], label_scheme="brats2023")
+    bare = dataclasses.replace(phantom_cases[0], label_scheme=None)
+    for given, expected in ((False, None), (True, "brats2018")):
+        settings = TrainConfig(label_scheme="brats2018", label_scheme_given=given)
+        assert predict._scheme_for(named, settings) == expected
+        assert predict._scheme_for(bare, settings) == "brats2018"
