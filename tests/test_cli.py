@@ -342,6 +342,7 @@ def test_a_process_with_bad_data_ends_with_one(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.real
+@pytest.mark.filterwarnings("ignore:Case TCGA:UserWarning")  # air is not 0 there
 def test_binary_studies_named_as_in_brats_go_the_whole_way(real_data, tmp_path, capsys):
     data = real_data / "lgg128"
     ids = sorted(path.name for path in data.iterdir() if path.is_dir())[:3]

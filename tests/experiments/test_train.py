@@ -352,6 +352,7 @@ def test_precision_follows_the_processor(tmp_path, flags, precision):
     assert train.fast_precision(tmp_path / "absent") == "float32"
 
 
+@pytest.mark.filterwarnings("ignore:Case TCGA:UserWarning")  # air is not 0 there
 @pytest.mark.real
 @pytest.mark.slow
 @pytest.mark.parametrize(
