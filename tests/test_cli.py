@@ -356,7 +356,8 @@ def test_binary_studies_named_as_in_brats_go_the_whole_way(real_data, tmp_path, 
     assert "`--label-scheme brats2018`" in capsys.readouterr().err
     assert run(*words, "--regions", "tumour") == 0
     maps, report = tmp_path / "maps", tmp_path / "report"
-    assert run("predict", tmp_path / "run", data, "--out", maps) == 0
+    words = ("predict", tmp_path / "run", data, "--out", maps, "--part", "test")
+    assert run(*words) == 0
     assert [path.name for path in maps.iterdir()] == ids[2:]
     assert run("evaluate", maps, data, "--out", report, "--regions", "tumour") == 0
     assert ids[2] in capsys.readouterr().out

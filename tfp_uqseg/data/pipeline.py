@@ -96,12 +96,7 @@ def slices(
         raters=raters,
         cache=cache,
     )
-    count = cohort.num_examples(keep_empty)
-    if count == 0:
-        raise ValueError(
-            f"`keep_empty` must leave some slices; got {keep_empty!r}, and no slice of "
-            "the cases has tumour."
-        )
+    count = _count(cohort, keep_empty)
 
     def one_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
         def examples(number):
@@ -186,6 +181,17 @@ def _as_cohort(cases, **settings) -> cohort_module.Cohort:
                 f"{asked}. Give it to `gather` instead."
             )
     return cases
+
+
+def _count(cohort: cohort_module.Cohort, keep_empty: float) -> int:
+    """Return the slices of an epoch, or raise if there are none."""
+    count = cohort.num_examples(keep_empty)
+    if count == 0:
+        raise ValueError(
+            f"`keep_empty` must leave some slices; got {keep_empty!r}, and no slice of "
+            "the cases has tumour."
+        )
+    return count
 
 
 def _whole(name: str, value: int) -> int:
