@@ -145,8 +145,9 @@ class Segmenter(tf_keras.Model):
         return super().fit(x, y, batch_size, epochs, verbose, callbacks, **kwargs)
 
     def _needs_warm_up(self, callbacks) -> bool:
-        started = self.optimizer is not None and int(self.optimizer.iterations) > 0
-        untouched = float(self.annealing) == 1.0
+        value = tf_keras.backend.get_value  # of a variable on several devices too
+        started = self.optimizer is not None and value(self.optimizer.iterations) > 0
+        untouched = value(self.annealing) == 1.0
         interrupted = self._warming_up and not untouched
         if not interrupted and (started or not untouched):
             return False
