@@ -2,6 +2,10 @@
 
 f -> q(w|x) -> w^ -> Bayesian encoder -> r(z|w) -> z^ -> Bayesian decoder
 -> p(w|z), which sees z^ alone, and the predictive logits.
+
+Encoder and decoder work at half the resolution and below: w^ itself carries the
+outlines, ten numbers could not, and two kernels at full resolution would cost as much
+as the backbone. What the heads say is enlarged linearly.
 """
 
 from __future__ import annotations
@@ -147,6 +151,40 @@ class ShiftMean(tf_keras.layers.Layer):
 
 
 @tf_keras.saving.register_keras_serializable(package=_PACKAGE)
+class LinearUpsampling(tf_keras.layers.Layer):
+    """Doubles every spatial extent by linear interpolation between voxel centres.
+
+    In float32, at any number of spatial axes. The two halves of a voxel lie a quarter
+    of its width from its centre, so each is three quarters of it and one of the
+    neighbour; the edge is its own neighbour.
+    """
+
+    def call(self, inputs):
+        """Return (B, 2 D, ..., C) for (B, D, ..., C)."""
+        tensor = tf.cast(inputs, tf.float32)
+        for axis in range(1, inputs.shape.rank - 1):
+            tensor = self._double(tensor, axis)
+        return tensor
+
+    @staticmethod
+    def _double(tensor, axis: int):
+        shape, extent = tf.shape(tensor), tf.shape(tensor)[axis]
+        places = tf.range(extent)
+        before = tf.gather(tensor, tf.maximum(places - 1, 0), axis=axis)
+        after = tf.gather(tensor, tf.minimum(places + 1, extent - 1), axis=axis)
+        halves = [0.75 * tensor + 0.25 * neighbour for neighbour in (before, after)]
+        doubled = tf.stack(halves, axis=axis + 1)
+        grown = tf.concat([shape[:axis], [2 * extent], shape[axis + 1 :]], 0)
+        return tf.reshape(doubled, grown)
+
+    def compute_output_shape(self, input_shape):
+        """Return the shape with every spatial extent doubled."""
+        first, *spatial, last = tf.TensorShape(input_shape).as_list()
+        doubled = [None if extent is None else 2 * extent for extent in spatial]
+        return tf.TensorShape([first, *doubled, last])
+
+
+@tf_keras.saving.register_keras_serializable(package=_PACKAGE)
 class Spread(tf_keras.layers.Layer):
     """Spreads a code over a coarse grid and appends the grid's coordinates.
 
@@ -174,42 +212,50 @@ class Spread(tf_keras.layers.Layer):
 
 
 def _encode(factory: blocks.Factory, maps, filters: int) -> list:
-    """Return the encoder's features at every resolution, the finest first."""
-    features = [factory.convolution(filters, name="encoder0_conv")(maps)]
-    for level in range(1, _LEVELS + 1):
-        width = filters * min(2**level, 4)
-        conv = factory.convolution(width, strides=2, name=f"encoder{level}_conv")
-        features.append(conv(features[-1]))
+    """Return the encoder's features from half resolution down, the finest first."""
+    features = []
+    for level in range(_LEVELS):
+        conv = factory.convolution(
+            filters * min(2**level, 2), strides=2, name=f"encoder{level}_conv"
+        )
+        features.append(conv(features[-1] if features else maps))
     return features
 
 
 def _decode(factory: blocks.Factory, code, coarse, filters: int) -> list:
     """Return the decoder's features of the code alone, the finest first."""
     tensor = Spread(name="code_grid")([code, coarse])
-    tensor = factory.convolution(filters * 4, name="decoder3_conv")(tensor)
     features = []
     for level in reversed(range(_LEVELS)):
-        tensor = factory.upsample(f"decoder{level}_up")(tensor)
-        width = filters * min(2**level, 4)
+        if features:
+            tensor = factory.upsample(f"decoder{level}_up")(tensor)
+        width = filters * min(2**level, 2)
         tensor = factory.convolution(width, name=f"decoder{level}_conv")(tensor)
         features.insert(0, tensor)
     return features
 
 
-def _predict(factory, maps, decoded, encoded, backbone_features, filters):
-    """Return the features of every voxel from which the logits are predicted."""
+def _predict(factory, decoded, encoded, backbone_features, filters):
+    """Return the features, at half resolution, from which the logits are predicted."""
     concatenate = tf_keras.layers.Concatenate
     tensor = decoded[0]
     if encoded is not None:
         tensor = concatenate(name="predict1_skip")([decoded[1], encoded[1]])
         tensor = factory.convolution(filters * 2, name="predict1_conv")(tensor)
         tensor = factory.upsample("predict1_up")(tensor)
-        tensor = concatenate(name="predict0_skip")(
-            [tensor, decoded[0], encoded[0], maps]
-        )
+        tensor = concatenate(name="predict0_skip")([tensor, decoded[0], encoded[0]])
     if backbone_features is not None:
-        tensor = concatenate(name="backbone_skip")([tensor, backbone_features])
+        halved = factory.pool("backbone_pool")(backbone_features)
+        tensor = concatenate(name="backbone_skip")([tensor, halved])
     return factory.convolution(filters, name="predict0_conv")(tensor)
+
+
+def _head(factory, num_regions: int, name: str, features):
+    """Return the parameters of K normal maps at full resolution, (B, ..., 2 K)."""
+    head = factory.convolution(
+        2 * num_regions, 1, activation=None, name=f"{name}_head"
+    )
+    return LinearUpsampling(name=f"{name}_up", dtype="float32")(head(features))
 
 
 def attach(
@@ -218,7 +264,7 @@ def attach(
     *,
     num_regions: int,
     latent_size: int = 10,
-    latent_filters: int = 8,
+    latent_filters: int = 16,
     decoder_skips: bool = True,
     backbone_skip: bool = False,
     initial_logit: float = 0.0,
@@ -230,7 +276,7 @@ def attach(
         backbone_features: Keras tensor (B, ..., F), extents multiples of eight.
         num_regions: Number K of regions.
         latent_size: Length of the code z.
-        latent_filters: Channels of encoder and decoder at full resolution.
+        latent_filters: Channels of encoder and decoder at half resolution.
         decoder_skips: Whether the predictive head also sees w^ and the encoder's
             features of it. Ten numbers alone cannot carry an outline.
         backbone_skip: Whether it also sees the backbone's features; the output can then
@@ -257,20 +303,15 @@ def attach(
         code_parameters
     )
     decoded = _decode(bayes, code, encoded[-1], latent_filters)
-    prior_parameters = bayes.convolution(
-        2 * num_regions, 1, activation=None, name="prior_head"
-    )(decoded[0])
+    prior_parameters = _head(bayes, num_regions, "prior", decoded[0])
     features = _predict(
         bayes,
-        sampled_maps,
         decoded,
         encoded if decoder_skips else None,
         backbone_features if backbone_skip else None,
         latent_filters,
     )
-    predicted = bayes.convolution(
-        2 * num_regions, 1, activation=None, name="predictive_head"
-    )(features)
+    predicted = _head(bayes, num_regions, "predictive", features)
     if decoder_skips:
         exact_maps = AsTensor(name="exact_maps", dtype="float32")(maps)
         predicted = ShiftMean(name="predictive_parameters", dtype="float32")(

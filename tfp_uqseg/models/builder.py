@@ -31,7 +31,7 @@ def build(
     initial_probability: float = 0.01,
     beta: float = 0.01,
     latent_size: int = 10,
-    latent_filters: int = 8,
+    latent_filters: int = 16,
     decoder_skips: bool = True,
     backbone_skip: bool = False,
 ) -> segmenter.Segmenter:
@@ -62,7 +62,7 @@ def build(
             but with the Dice loss the maps then collapsed to a constant on glioma
             slices (an empty answer everywhere) under every annealing tried.
         latent_size: Length of the latent code z (Table 1 has ten).
-        latent_filters: Channels of the bottleneck at full resolution.
+        latent_filters: Channels of the bottleneck at half resolution.
         decoder_skips: See `models.bottleneck.attach`.
         backbone_skip: See there.
 
