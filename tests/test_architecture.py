@@ -21,6 +21,7 @@ FLOORS = {
     "tfp_uqseg.layers": 2,
     "tfp_uqseg.losses": 2,
     "tfp_uqseg.metrics": 2,
+    "tfp_uqseg.optimizers": 2,
     "tfp_uqseg.callbacks": 2,
     "tfp_uqseg.uncertainty": 2,
     "tfp_uqseg.data": 3,

@@ -12,11 +12,11 @@ import pytest
 
 import tfp_uqseg
 from tfp_uqseg import cli
-from tfp_uqseg.cli import arguments
+from tfp_uqseg.cli import arguments, texts
 from tfp_uqseg.data import phantom, splits
 from tfp_uqseg.experiments import commands, config
 
-COMMANDS = ("demo", "train", "predict", "evaluate", "phantom")
+COMMANDS = ("demo", "train", "predict", "evaluate", "phantom", "reproduce")
 
 
 def leaves(code, *arguments):
@@ -74,11 +74,12 @@ def test_every_command_has_help_with_examples(command, capsys):
 
 def test_every_example_can_be_parsed():
     for text in (
-        arguments._TRAIN,
-        arguments._PREDICT,
-        arguments._EVALUATE,
-        arguments._PHANTOM,
-        arguments._DEMO,
+        texts.TRAIN,
+        texts.PREDICT,
+        texts.EVALUATE,
+        texts.PHANTOM,
+        texts.DEMO,
+        texts.REPRODUCE,
     ):
         joined = text.replace("\\\n", " ")
         for line in joined.splitlines():
@@ -110,6 +111,10 @@ def test_no_command_shows_the_help_and_is_wrong(capsys):
         (["train", "d", "--out", "r", "--method", "magic"], "invalid choice: 'magic'"),
         (["train", "d", "--out", "r", "--regions", "XX"], "'XX' is no region"),
         (["train", "d", "--out", "r", "--label-scheme", "x"], "invalid choice: 'x'"),
+        (["train", "d", "--out", "r", "--augment", "x"], "invalid choice: 'x'"),
+        (["train", "d", "--out", "r", "--schedule", "x"], "invalid choice: 'x'"),
+        (["train", "d", "--out", "r", "--weight-decay", "-1"], "a number, 0 or more"),
+        (["train", "d", "--out", "r", "--early-stopping", "0"], "number above 0"),
         (["predict", "r", "d", "--out", "m", "--draws", "0"], "a whole number above 0"),
         (["predict", "r", "d", "--out", "m", "--part", "x"], "invalid choice: 'x'"),
         (["phantom", "p", "--shape", "32"], "expected 3 arguments"),
@@ -132,6 +137,32 @@ def test_names_may_be_apart_or_together():
 def test_options_of_train_that_are_left_out_stay_open():
     options = vars(cli.parser().parse_args(["train", "d", "--out", "r"]))
     assert not [name for name in commands._SETTINGS if options.get(name) is not None]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ([], None),
+        (["--augment", "mri"], "mri"),
+        (["--augment", "none"], "none"),
+        (["--no-augment"], "none"),
+    ],
+)
+def test_an_augmentation_may_be_named_or_left_out(words, expected):
+    options = cli.parser().parse_args(["train", "d", "--out", "r", *words])
+    assert options.augment == expected
+
+
+def test_options_of_the_learning_rate_are_settings():
+    words = ["train", "d", "--out", "r", "--optimizer", "sgd", "--weight-decay", "0.1"]
+    words += ["--schedule", "cyclical-plateau", "--cycle-epochs", "4"]
+    words += ["--plateau-patience", "3", "--early-stopping", "9"]
+    options = vars(cli.parser().parse_args(words))
+    given = {name: options[name] for name in commands._SETTINGS if name in options}
+    found = config.TrainConfig(**{k: v for k, v in given.items() if v is not None})
+    assert (found.optimizer, found.weight_decay) == ("sgd", 0.1)
+    assert (found.schedule, found.cycle_epochs) == ("cyclical-plateau", 4)
+    assert (found.plateau_patience, found.early_stopping) == (3, 9)
 
 
 def test_lists_that_the_parser_holds_are_those_of_the_package():

@@ -40,6 +40,7 @@ ROOMS = {
     "losses",
     "metrics",
     "models",
+    "optimizers",
     "plotting",
     "serving",
     "uncertainty",

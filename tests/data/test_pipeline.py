@@ -13,7 +13,7 @@ import tensorflow as tf
 import tf_keras
 
 from tfp_uqseg._checks import DataError
-from tfp_uqseg.data import brats, pipeline, preprocess, splits
+from tfp_uqseg.data import augment, brats, pipeline, preprocess, splits
 
 SMALL = {"regions": ("WT", "TC", "ET"), "divisor": 4}
 
@@ -105,6 +105,34 @@ def test_masks_stay_with_their_images(cases):
     voxels = [sorted(map(tuple, np.concatenate(part).tolist())) for part in pairs]
     assert voxels[0] == voxels[1]
     assert not np.array_equal(plain[1], moved[1])
+
+
+@pytest.mark.parametrize("name", ["paper", "mri"])
+def test_a_named_augmentation_depends_on_seed_and_epoch_alone(cases, name):
+    options = {"shuffle": True, "augment": name, **SMALL}
+    plain = rows(pipeline.slices(cases, shuffle=True, seed=5, **SMALL))
+    one = pipeline.slices(cases, seed=5, **options)
+    epochs = [rows(one) for _ in range(2)]
+    later = rows(pipeline.slices(cases, seed=5, initial_epoch=1, **options))
+    for expected, found in zip(epochs[1], later, strict=True):
+        assert np.array_equal(expected, found)
+    assert not np.array_equal(epochs[0][0], plain[0])
+    assert epochs[0][0].shape == plain[0].shape
+    assert set(np.unique(epochs[0][1])) <= {0.0, 1.0}
+
+
+def test_an_augmentation_may_be_given_in_every_form(cases):
+    def first(value):
+        return rows(pipeline.slices(cases, augment=value, seed=5, **SMALL))[0]
+
+    own = augment.Augmentation(rotation_range=20, noise=0.1)
+    assert np.array_equal(first(own), first({"rotation_range": 20, "noise": 0.1}))
+    assert np.array_equal(first(True), first("flips"))
+    assert np.array_equal(first(False), first(None))
+    assert np.array_equal(first(None), first("none"))
+    assert not np.array_equal(first(own), first(True))
+    with pytest.raises(ValueError, match="`augment` must be one of True, False"):
+        first("heavy")
 
 
 def test_everything_random_depends_on_seed_and_epoch_alone(cases):

@@ -161,3 +161,47 @@ def test_an_unknown_id_names_its_neighbours(study_folder):
     cases = brats.find_cases(study_folder)
     with pytest.raises(ValueError, match=r"3 cases found; got 'Brats18_X_9_1'.*X_"):
         splits.select(cases, ("Brats18_X_9_1",))
+
+
+def test_the_first_patients_of_an_order_are_nested():
+    order = splits.order(IDS, seed=4)
+    assert sorted(order) == IDS
+    assert order == splits.order(reversed(IDS), seed=4)
+    assert order != splits.order(IDS, seed=5)
+    assert set(order[:6]) == set(splits.make(IDS, counts=(6, 0, 0), seed=4).train)
+
+
+def test_an_order_keeps_scans_of_one_patient_together():
+    ids = [f"BraTS-GLI-{p:05d}-{t:03d}" for t in range(2) for p in range(4)]
+    order = splits.order(ids)
+    assert [each[:-4] for each in order[::2]] == [each[:-4] for each in order[1::2]]
+
+
+@pytest.mark.parametrize(
+    ("case_id", "group"),
+    [
+        ("TCGA_HT_7473_19970826", "HT"),
+        ("Brats18_CBICA_ABM_1", "CBICA"),
+        ("Brats18_2013_3_1", "2013"),
+        ("BraTS19_TCIA01_378_1", "TCIA01"),
+        ("BraTS-GLI-00005-101", None),
+        ("phantom_test_000", None),
+    ],
+)
+def test_institutions_are_told_by_names(case_id, group):
+    assert splits.group_of(case_id) == group
+
+
+def test_a_group_is_held_out_whatever_its_letters_case():
+    ids = ["TCGA_HT_1_1", "TCGA_CS_2_1", "TCGA_HT_3_1"]
+    kept, held = splits.hold_out(ids, "ht")
+    assert kept == ["TCGA_CS_2_1"]
+    assert held == ["TCGA_HT_1_1", "TCGA_HT_3_1"]
+    assert splits.hold_out(["a1", "b2"], "b", group=lambda i: i[0]) == (["a1"], ["b2"])
+
+
+def test_a_group_that_no_case_has_is_an_error():
+    with pytest.raises(ValueError, match=r"got 'XX'. Their groups are \['HT'\]"):
+        splits.hold_out(["TCGA_HT_1_1"], "XX")
+    with pytest.raises(ValueError, match="the names tell no group"):
+        splits.hold_out(["case"], "HT")

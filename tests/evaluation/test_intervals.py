@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from tfp_uqseg.evaluation import intervals
 
@@ -122,3 +123,46 @@ def test_level_must_lie_between_zero_and_one(level):
 def test_hits_must_be_zero_or_one():
     with pytest.raises(ValueError, match=r"`hits` must hold 0 and 1 only"):
         intervals.proportion_interval([0.5, 1.0])
+
+
+def test_an_unpaired_difference_resamples_each_group():
+    ends = intervals.unpaired_difference([1.0, 2.0, 3.0, 4.0], [0.0, 0.0])
+    assert ends.mean == 2.5
+    assert 1.0 < ends.low < 2.5 < ends.high < 4.0
+    again = intervals.unpaired_difference([1.0, 2.0, 3.0, 4.0], [0.0, 0.0])
+    assert again == ends
+
+
+def test_correlations_are_those_of_scipy():
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=12)
+    other = values + rng.normal(size=12)
+    for ranks, function in ((False, stats.pearsonr), (True, stats.spearmanr)):
+        ends = intervals.correlation(values, other, ranks=ranks)
+        assert ends.mean == pytest.approx(function(values, other).statistic)
+        assert -1.0 <= ends.low < ends.mean < ends.high <= 1.0
+
+
+def test_what_does_not_vary_has_no_correlation():
+    ends = intervals.correlation([0.1, 0.1, 0.1], [1.0, 2.0, 3.0])
+    assert np.isnan(ends).all()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: intervals.unpaired_difference([1.0], [1.0, 2.0]), "at least 2 pat"),
+        (
+            lambda: intervals.unpaired_difference([1.0, 2.0], [1.0]),
+            "`other_values` must hold at least 2 patients; got 1",
+        ),
+        (lambda: intervals.correlation([1.0, 2.0], [1.0, 2.0]), "at least 3 patients"),
+        (
+            lambda: intervals.correlation([1.0, 2.0, 3.0], [1.0, 2.0]),
+            "`other_values` must hold the same patients as `values`, 3; got 2",
+        ),
+    ],
+)
+def test_too_few_patients_are_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from tfp_uqseg import models
-from tfp_uqseg.data import cohort
+from tfp_uqseg import models, optimizers
+from tfp_uqseg.data import augment, cohort
 from tfp_uqseg.experiments import config, train
 from tfp_uqseg.experiments.config import TrainConfig
 
@@ -31,6 +31,8 @@ def test_names_of_methods_and_backbones_are_those_of_the_builder():
     assert set(config.BACKBONES) == set(models.BACKBONES)
     assert set(config.RATERS) == set(cohort.RATERS)
     assert set(config.LOSSES) == set(train._LOSSES)
+    assert set(config.OPTIMIZERS) == set(optimizers.OPTIMIZERS)
+    assert set(config.AUGMENTATIONS) == {*augment.PRESETS, "none"}
 
 
 @pytest.mark.parametrize(
@@ -56,7 +58,14 @@ def test_epochs_are_thirty_unless_epochs_or_time_say_otherwise(settings, epochs)
         ("raters", "all", "`raters` must be one of"),
         ("intensity", "raw", "`intensity` must be one of 'zscore', 'rescale'"),
         ("keep", "none", "`keep` must be one of 'last', 'best'"),
-        ("augment", "yes", "`augment` must be one of True, False"),
+        ("augment", "yes", "`augment` must be one of True, False, 'flips', 'paper'"),
+        ("augment", {"noise": object()}, "`augment` must hold plain values"),
+        ("optimizer", "lion", "`optimizer` must be one of 'adam', 'sgd'; got 'lion'"),
+        ("weight_decay", -1.0, "`weight_decay` must be finite and at least 0"),
+        ("schedule", "step", "`schedule` must be one of 'cosine', 'cyclical', 'plat"),
+        ("cycle_epochs", 0, "`cycle_epochs` must be a whole number above 0; got 0"),
+        ("plateau_patience", 0, "`plateau_patience` must be a whole number above 0"),
+        ("early_stopping", 0, "`early_stopping` must be a whole number above 0"),
         ("epochs", 0, "`epochs` must be a whole number above 0; got 0"),
         ("epochs", 2.5, "`epochs` must be a whole number above 0; got 2.5"),
         ("base_filters", -1, "`base_filters` must be a whole number above 0"),
@@ -96,6 +105,31 @@ def test_a_damaged_file_is_named(tmp_path, content, message):
     path.write_text(content)
     with pytest.raises(ValueError, match=message):
         config.load(path)
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        (True, True),
+        ("flips", True),
+        (False, False),
+        ("none", False),
+        ("paper", "paper"),
+        ("mri", "mri"),
+        ({"zoom_range": (0.9, 1.2)}, {"zoom_range": [0.9, 1.2]}),
+    ],
+)
+def test_an_augmentation_has_one_value_for_each_meaning(given, kept, tmp_path):
+    settings = TrainConfig(augment=given)
+    assert settings.augment == kept
+    settings.save(tmp_path / "config.json")
+    assert config.load(tmp_path / "config.json") == settings
+
+
+def test_an_augmentation_is_kept_with_all_its_settings():
+    augmentation = augment.Augmentation(noise=0.2, brightness_range=(0.8, 1.2))
+    settings = config.from_json(TrainConfig(augment=augmentation).to_json())
+    assert augment.resolve(settings.augment) == augmentation
 
 
 def test_plain_values_are_json():

@@ -7,6 +7,7 @@ import math
 import pytest
 import tf_keras
 
+from tfp_uqseg import callbacks
 from tfp_uqseg.experiments import schedule
 from tfp_uqseg.experiments.config import TrainConfig
 
@@ -130,6 +131,52 @@ def test_rates_are_set_at_every_step(callback):
     expected = schedule.learning_rate(0.35, peak=1.0, warm_up=0.0)
     rate = float(callback.model.optimizer.learning_rate)
     assert rate == pytest.approx(expected)
+
+
+def test_other_schedules_leave_the_rate_to_their_callbacks(watch):
+    settings = TrainConfig(schedule="plateau", kl_annealing=0.5)
+    callback = schedule.ProgressSchedule(
+        schedule.Clock(4, now=watch), settings, steps_per_epoch=10
+    )
+    callback.set_model(Model())
+    callback.on_epoch_begin(1)
+    callback.on_train_batch_begin(0)
+    assert float(callback.model.optimizer.learning_rate) == 1.0
+    assert float(callback.model.annealing) == pytest.approx(0.5)
+    logs = {"learning_rate": 0.7}
+    callback.on_epoch_end(1, logs)
+    assert logs["learning_rate"] == 0.7
+
+
+@pytest.mark.parametrize(
+    ("name", "kinds"),
+    [
+        ("cosine", []),
+        ("cyclical", [callbacks.CyclicalLearningRate]),
+        ("plateau", [callbacks.ReduceLROnPlateau]),
+        (
+            "cyclical-plateau",
+            [callbacks.CyclicalLearningRate, callbacks.ReduceLROnPlateau],
+        ),
+    ],
+)
+def test_a_schedule_is_made_of_callbacks(name, kinds):
+    settings = TrainConfig(schedule=name, learning_rate=0.4, cycle_epochs=3)
+    found = schedule.rate_callbacks(settings, steps_per_epoch=10)
+    assert [type(callback) for callback in found] == kinds
+    if "cyclical" in name:
+        assert (found[0].base_rate, found[0].max_rate) == (0.1, 0.4)
+        assert found[0].step_size == 15
+    if "plateau" in name:
+        assert (found[-1].patience, found[-1].factor) == (10, 0.1)
+        assert found[-1].monitor == "val_data_loss"
+
+
+def test_early_stopping_is_a_callback_too():
+    settings = TrainConfig(early_stopping=7)
+    (found,) = schedule.rate_callbacks(settings, steps_per_epoch=10)
+    assert isinstance(found, callbacks.EarlyStopping)
+    assert (found.patience, found.monitor) == (7, "val_data_loss")
 
 
 def test_training_stops_within_an_epoch_when_time_is_up(callback, watch):

@@ -259,6 +259,13 @@ def test_the_best_epoch_is_kept_when_asked(phantom_cases, tmp_path, monkeypatch)
     assert kept[0] < kept[1] == kept[2]
 
 
+def test_a_wrong_augmentation_ends_the_run_before_anything_is_read(tmp_path):
+    settings = TrainConfig(augment={"rotation": 5})
+    split = splits.Split(train=("case_0",))
+    with pytest.raises(ValueError, match="`augment` must be one of 'rotation_range'"):
+        train.train([], tmp_path / "run", settings, split=split, verbose=False)
+
+
 def test_without_validation_there_is_no_best(phantom_cases, tmp_path):
     settings = dataclasses.replace(SETTINGS, keep="best")
     with pytest.raises(ValueError, match='`keep="best"` needs cases in `validation`'):

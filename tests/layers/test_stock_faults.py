@@ -26,7 +26,7 @@ class Kind:
     reparameterised: type
 
     def mean(self, layer):
-        if isinstance(layer, layers.flipout.BayesianKernel):
+        if isinstance(layer, layers.kernel.BayesianKernel):
             return layer.kernel_loc.numpy()
         return layer.kernel_posterior.distribution.loc.numpy()
 
@@ -214,7 +214,7 @@ def no_model_is_built_without_its_kl_terms(kind, tmp_path):
             pytest.MonkeyPatch.context() as patch,
             pytest.raises(ValueError, match="KL terms"),
         ):
-            patch.delattr(layers.flipout.BayesianKernel, "kl_divergence")
+            patch.delattr(layers.kernel.BayesianKernel, "kl_divergence")
             models.build(
                 "flipout", input_shape=(8, 8, 1), num_regions=1, num_train_examples=1
             )

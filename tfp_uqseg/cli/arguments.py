@@ -6,89 +6,21 @@ import argparse
 
 import tfp_uqseg
 from tfp_uqseg import labels
-from tfp_uqseg.cli import values
+from tfp_uqseg.cli import rates, texts, values
 from tfp_uqseg.experiments import config as config_module
+from tfp_uqseg.experiments import reproduce_plan as plan_module
 
 # Those of `data.splits` and `data.phantom`, which load TensorFlow.
 PARTS = ("train", "validation", "test")
 SHIFTS = ("missing_modality", "bias_field", "unseen_contrast", "motion")
-
-_ABOUT = """\
-Bayesian segmentation of brain tumours: masks, volumes, and how sure to be of them.
-
-  uqseg demo                               see it work on a phantom, in six minutes
-  uqseg train DATA --out RUN               learn from a folder of labelled studies
-  uqseg predict RUN DATA --out MAPS        label and uncertainty maps of studies
-  uqseg evaluate MAPS DATA --out REPORT    scores of the maps, a row per patient
-  uqseg phantom OUT                        synthetic studies whose truth is known
-"""
-_EPILOG = "`uqseg COMMAND --help` explains a command and shows examples."
-
-_TRAIN = """\
-examples:
-  uqseg train brats --out run --max-minutes 60
-  uqseg train brats --out run --resume --max-minutes 120
-  uqseg train brats --out run_flair --modalities flair t1ce --regions WT
-  uqseg train lesions --out run --regions tumour --method flipout \\
-      --pattern "{case}/{case}_{modality}.nii.gz"
-
-The run folder gets model.keras, config.json, split.json (who was trained on),
-history.csv, losses.png, latent.json (what the latent code carries), logs/ (TensorBoard)
-and backup/ (for --resume). Patients are split 7 : 1 : 2 into training, validation and
-test by --seed; --split FILE decides otherwise:
-{"train": ["case_1"], "validation": ["case_2"], "test": ["case_3"]}.
-Learning rate and KL weight follow the progress of the run, so give --max-minutes or
---epochs as you mean to use them.
-"""
-_PREDICT = """\
-examples:
-  uqseg predict run brats --out maps
-  uqseg predict run new_studies --out maps --draws 100
-  uqseg predict run brats --out maps --cases Brats18_2013_3_1 Brats18_2013_11_1
-  uqseg predict run brats --out maps_validation --part validation
-
-Without --cases, --split or --part: the test patients of the run's split that are in
-DATA, or all of DATA where none of them is. Labels are not needed. Each case gets a
-folder with a label map, mean probability, total, aleatoric and epistemic maps for every
-region on the study's own grid, and a summary with volumes in ml. Cases that were
-predicted before with the same network and settings are left as they are.
-"""
-_EVALUATE = """\
-examples:
-  uqseg evaluate maps brats --out report
-  uqseg evaluate maps brats --out report --against maps_deterministic
-
-Scores the cases of DATA that MAPS holds. REPORT gets patients.csv (a row per patient
-and region), summary.json and summary.md; the table is printed too. With --against, mean
-differences with intervals over patients, MAPS minus the other maps.
-"""
-_PHANTOM = """\
-examples:
-  uqseg phantom phantom
-  uqseg phantom phantom --patients 40 --test-patients 8 --shifts motion bias_field
-
-OUT gets a folder per part: train, test, and shifted test sets whose appearance no
-training case has. Beside the four modalities and the labels each case has the masks of
-several raters and the true probability that a rater marks a voxel. Then:
-  uqseg train phantom/train --out run --raters random
-"""
-_DEMO = """\
-examples:
-  uqseg demo
-  uqseg demo --method flipout --out demo_flipout
-
-Makes a phantom cohort, trains, predicts held-out patients and patients of an unseen
-contrast, and compares the maps with the known truth. Leaves a figure, NIfTI maps and
-a table, and says what to do with your own data.
-"""
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of ``uqseg`` and its commands."""
     top = argparse.ArgumentParser(
         prog="uqseg",
-        description=_ABOUT,
-        epilog=_EPILOG,
+        description=texts.ABOUT,
+        epilog=texts.EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     top.add_argument(
@@ -97,11 +29,14 @@ def parser() -> argparse.ArgumentParser:
     top.set_defaults(command=None, debug=False)
     _add_debug(top)
     commands = top.add_subparsers(metavar="COMMAND", title="commands")
-    _add_demo(_command(commands, "demo", "see it work on a phantom", _DEMO))
-    _add_train(_command(commands, "train", "learn from labelled studies", _TRAIN))
-    _add_predict(_command(commands, "predict", "write maps of studies", _PREDICT))
-    _add_evaluate(_command(commands, "evaluate", "score maps", _EVALUATE))
-    _add_phantom(_command(commands, "phantom", "make synthetic studies", _PHANTOM))
+    _add_demo(_command(commands, "demo", "see it work on a phantom", texts.DEMO))
+    _add_train(_command(commands, "train", "learn from labelled studies", texts.TRAIN))
+    _add_predict(_command(commands, "predict", "write maps of studies", texts.PREDICT))
+    _add_evaluate(_command(commands, "evaluate", "score maps", texts.EVALUATE))
+    _add_phantom(_command(commands, "phantom", "make synthetic studies", texts.PHANTOM))
+    _add_reproduce(
+        _command(commands, "reproduce", "make the paper's tables", texts.REPRODUCE)
+    )
     return top
 
 
@@ -204,6 +139,7 @@ def _add_learning(group, defaults) -> None:
         metavar="R",
         help=f"peak of the schedule ({defaults.learning_rate})",
     )
+    rates.add(group, defaults)
     group.add_argument(
         "--loss",
         choices=config_module.LOSSES,
@@ -218,19 +154,30 @@ def _add_learning(group, defaults) -> None:
         choices=config_module.PRECISIONS,
         help="auto: bfloat16 where the machine is fast in it (auto)",
     )
-    group.add_argument(
-        "--no-augment",
-        dest="augment",
-        action="store_false",
-        default=None,
-        help="learn from slices as they are, without flips and turns",
-    )
+    _add_augment(group)
     group.add_argument(
         "--keep",
         choices=config_module.KEEPS,
         help="keep the last epoch, or the best by validation Dice (last)",
     )
     group.add_argument("--seed", type=values.seed, help="of everything random (0)")
+
+
+def _add_augment(group) -> None:
+    group.add_argument(
+        "--augment",
+        choices=config_module.AUGMENTATIONS,
+        help="how slices are changed while learning. flips: flips and quarter turns; "
+        "paper: any rotation, shift, shear, brightness; mri: moderate motion, bias "
+        "field, gamma, ghosts, noise; none: as they are (flips)",
+    )
+    group.add_argument(
+        "--no-augment",
+        dest="augment",
+        action="store_const",
+        const="none",
+        help="the same as --augment none",
+    )
 
 
 def _add_predict(command) -> None:
@@ -340,6 +287,35 @@ def _add_demo(command) -> None:
     _add_minutes(command, 2.5)
     _add_draws(command)
     command.add_argument("--seed", type=values.seed, default=0, help="(0)")
+
+
+def _add_reproduce(command) -> None:
+    command.add_argument(
+        "data", metavar="DATA", nargs="?", help="folder of labelled studies (a phantom)"
+    )
+    command.add_argument("--out", metavar="OUT", required=True, help="folder of all")
+    command.add_argument(
+        "--scale", choices=tuple(plan_module.BUDGETS), default="small", help="(small)"
+    )
+    command.add_argument(
+        "--seed", type=values.seed, default=0, help="of the sets of patients (0)"
+    )
+    data = command.add_argument_group("data")
+    data.add_argument(
+        "--shifted-group",
+        metavar="NAME",
+        help="institution to hold out as the shifted test set (none)",
+    )
+    data.add_argument(
+        "--regions",
+        type=values.region,
+        nargs="+",
+        action=values.Names,
+        metavar="REGION",
+        help="regions to learn; the tables are about the first (all of the labels)",
+    )
+    _add_modalities(data)
+    _add_readers(data)
 
 
 def _add_draws(command) -> None:

@@ -67,6 +67,8 @@ def _say_stopped(options: argparse.Namespace) -> int:
     text = "uqseg: stopped"
     if options.command == "train":
         text += f"; `uqseg train {options.data} --out {options.out} --resume` goes on"
+    if options.command == "reproduce":
+        text += "; the same command goes on with the networks that are left"
     if options.command == "predict":
         text += "; the same command goes on with the cases that are left"
     sys.stderr.write(f"\n{text}\n")

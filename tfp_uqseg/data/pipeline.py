@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -32,7 +32,7 @@ def slices(
     divisor: int = 16,
     shuffle: bool = False,
     seed: int = 0,
-    augment: bool = False,
+    augment: bool | str | Mapping | augment_module.Augmentation | None = False,
     raters: str = "label",
     keep_empty: float = 1.0,
     empty_share: Callable[[int], float] | None = None,
@@ -61,7 +61,9 @@ def slices(
         divisor: H and W are multiples of this.
         shuffle: Whether each epoch has a new order.
         seed: Whole number, at least 0.
-        augment: Whether to flip and turn slices (`augment.flips_and_turns`).
+        augment: How to change slices: True or "flips" (flips and quarter turns),
+            another name of `augment.PRESETS`, an `augment.Augmentation` or its settings
+            as a dict; False, None or "none" leaves them as they are.
         raters: "label": the labels. "random": one rater drawn for each slice in each
             epoch. "mean": the share of raters that mark the voxel.
         keep_empty: Share of the slices without tumour in an epoch, 0..1.
@@ -85,6 +87,7 @@ def slices(
     batch_size = _checks.positive_integer("batch_size", batch_size)
     seed = _whole("seed", seed)
     initial_epoch = _whole("initial_epoch", initial_epoch)
+    augmentation = augment_module.resolve(augment)
     cohort = _as_cohort(
         cases,
         regions=regions,
@@ -108,7 +111,7 @@ def slices(
             examples, args=(epoch,), output_signature=_signature(cohort)
         )
         stream = stream.map(
-            lambda image, mask, key: _example(image, mask, key, augment),
+            lambda image, mask, key: _example(image, mask, key, augmentation),
             num_parallel_calls=2,
             deterministic=True,
         )
@@ -273,8 +276,6 @@ def _signature(cohort: cohort_module.Cohort) -> tuple[tf.TensorSpec, ...]:
     )
 
 
-def _example(image, mask, key, augment: bool):
+def _example(image, mask, key, augmentation: augment_module.Augmentation | None):
     mask = tf.cast(mask, tf.float32)
-    if augment:
-        image, mask = augment_module.flips_and_turns(image, mask, key)
-    return image, mask
+    return (image, mask) if augmentation is None else augmentation(image, mask, key)

@@ -35,6 +35,24 @@ def patient_of(case_id: str) -> str:
     return next(filter(None, match.groups())) if match else case_id
 
 
+#: Where the naming of BraTS 2018 and of TCGA puts the institution.
+_INSTITUTION = re.compile(
+    r"brats1\d_(?P<a>[a-z0-9]+)_.+|tcga_(?P<b>[a-z0-9]{2})_.+", re.I
+)
+
+
+def group_of(case_id: str) -> str | None:
+    """The institution of a case id, where its naming has one, in capitals.
+
+    >>> group_of("TCGA_HT_7473_19970826"), group_of("Brats18_TCIA01_378_1")
+    ('HT', 'TCIA01')
+    >>> group_of("phantom_train_001") is None
+    True
+    """
+    match = _INSTITUTION.fullmatch(case_id)
+    return next(filter(None, match.groups())).upper() if match else None
+
+
 @dataclass(frozen=True)
 class Split:
     """Case ids of the three parts; no patient is in two.
@@ -114,16 +132,74 @@ def make(
     groups: dict[str, list[str]] = {}
     for case_id in ids:
         groups.setdefault(patient(case_id), []).append(case_id)
-    order = sorted(
-        groups, key=lambda p: hashlib.sha256(f"{seed}:{p}".encode()).hexdigest()
-    )
-    sizes = _sizes(len(order), fractions, counts)
+    line = sorted(groups, key=lambda name: _place(name, seed))
+    sizes = _sizes(len(line), fractions, counts)
     parts, start = [], 0
     for size in sizes:
-        chosen = order[start : start + size]
+        chosen = line[start : start + size]
         parts.append(tuple(sorted(i for name in chosen for i in groups[name])))
         start += size
     return Split(*parts)
+
+
+def order(
+    case_ids: Iterable[str],
+    *,
+    seed: int = 0,
+    patient: Callable[[str], str] = patient_of,
+) -> tuple[str, ...]:
+    """Cases in the order in which `make` takes their patients.
+
+    The first n of them are nested training sets: those of a small n lie in those of a
+    larger one.
+
+    Args:
+        case_ids: Ids.
+        seed: Whole number.
+        patient: Function from case id to patient.
+
+    Returns:
+        The ids; scans of one patient stand together, sorted.
+
+    >>> order(["a", "b", "c"], seed=1) == order(["c", "a", "b"], seed=1)
+    True
+    """
+    return tuple(sorted(case_ids, key=lambda each: (_place(patient(each), seed), each)))
+
+
+def hold_out(
+    case_ids: Iterable[str],
+    name: str,
+    *,
+    group: Callable[[str], str | None] = group_of,
+) -> tuple[list[str], list[str]]:
+    """Keep one group apart: an institution that training never sees.
+
+    Args:
+        case_ids: Ids.
+        name: The group to keep apart, in any letter case.
+        group: Function from case id to its group, None where it has none.
+
+    Returns:
+        The other cases, and those of the group, each in the order given.
+
+    Raises:
+        ValueError: When no case is of the group.
+
+    >>> hold_out(["TCGA_HT_7473_1", "TCGA_CS_4941_1"], "HT")
+    (['TCGA_CS_4941_1'], ['TCGA_HT_7473_1'])
+    """
+    ids = list(case_ids)
+    groups = [(group(case_id) or "").upper() for case_id in ids]
+    held = [i for i, own in zip(ids, groups, strict=True) if own == name.upper()]
+    if not held:
+        known = sorted(set(groups) - {""}) or "none; the names tell no group"
+        raise ValueError(
+            f"`name` must be a group of the {len(ids)} cases; got {name!r}. Their "
+            f"groups are {known}."
+        )
+    apart = set(held)
+    return [case_id for case_id in ids if case_id not in apart], held
 
 
 def load(path: str | os.PathLike) -> Split:
@@ -172,6 +248,11 @@ def select(
             )
         chosen.append(by_id[case_id])
     return chosen
+
+
+def _place(patient: str, seed: int) -> str:
+    """A patient's place in line."""
+    return hashlib.sha256(f"{seed}:{patient}".encode()).hexdigest()
 
 
 def _sizes(total, fractions, counts) -> tuple[int, int, int]:

@@ -93,6 +93,91 @@ def paired_difference(
     return mean_interval(values - other_values, level=level, seed=seed)
 
 
+def unpaired_difference(
+    values, other_values, *, level: float = 0.95, seed: int = 0
+) -> Interval:
+    """Mean of `values` minus that of `other_values`, of different patients.
+
+    Each group is resampled by itself.
+
+    Args:
+      values: One finite number per patient, shape (patients,), at least two.
+      other_values: Those of the other group, shape (other patients,), at least two.
+      level: Coverage of the interval, between 0 and 1.
+      seed: Seed of the resampling.
+
+    Returns:
+      An `Interval`; above zero where `values` are the larger.
+
+    Raises:
+      ValueError: As `mean_interval`, or if a group has one patient.
+
+    >>> unpaired_difference([0.75, 0.75], [0.5, 0.5, 0.5])
+    Interval(mean=0.25, low=0.25, high=0.25)
+    """
+    groups = {"values": values, "other_values": other_values}
+    groups = {name: _several(name, group, 2) for name, group in groups.items()}
+    check_level(level)
+    rng = np.random.default_rng(seed)
+    means = [
+        group[rng.integers(group.size, size=(NUM_RESAMPLES, group.size))].mean(axis=1)
+        for group in groups.values()
+    ]
+    first, second = (float(group.mean()) for group in groups.values())
+    low, high = _ends(means[0] - means[1], level)
+    return Interval(first - second, low, high)
+
+
+def correlation(
+    values,
+    other_values,
+    *,
+    ranks: bool = False,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """Correlation of two numbers over patients, with its interval.
+
+    Patients are resampled with both of their numbers. Resamples in which a number
+    does not vary have no correlation and are left out.
+
+    Args:
+      values: One finite number per patient, shape (patients,), at least three.
+      other_values: The other number of the same patients, same order.
+      ranks: Whether to correlate ranks (Spearman) instead of values (Pearson).
+      level: Coverage of the interval, between 0 and 1.
+      seed: Seed of the resampling.
+
+    Returns:
+      An `Interval` from -1 to 1 whose `mean` is the correlation; nan where one of the
+      numbers does not vary.
+
+    Raises:
+      ValueError: If there are fewer than three patients, lengths differ, a value is not
+        finite, or `level` is not between 0 and 1.
+
+    >>> correlation([1.0, 2.0, 3.0], [2.0, 4.0, 6.0]).mean
+    1.0
+    >>> correlation([1.0, 2.0, 3.0], [3.0, 2.9, 0.0], ranks=True).mean
+    -1.0
+    """
+    values = _several("values", values, 3)
+    other_values = _finite("other_values", other_values)
+    if values.size != other_values.size:
+        raise ValueError(
+            "`other_values` must hold the same patients as `values`, "
+            f"{values.size}; got {other_values.size}."
+        )
+    check_level(level)
+    found = float(_correlation(values[None], other_values[None], ranks)[0])
+    if np.isnan(found):
+        return Interval(*[float("nan")] * 3)
+    rng = np.random.default_rng(seed)
+    chosen = rng.integers(values.size, size=(NUM_RESAMPLES, values.size))
+    resampled = _correlation(values[chosen], other_values[chosen], ranks)
+    return Interval(found, *_ends(resampled[np.isfinite(resampled)], level))
+
+
 def proportion_interval(hits, *, level: float = 0.95) -> Interval:
     """Share of patients for whom something holds, with Wilson's interval.
 
@@ -135,6 +220,37 @@ def _finite(name: str, values) -> np.ndarray:
             "Leave out the patients without a value first."
         )
     return values
+
+
+def _several(name: str, values, least: int) -> np.ndarray:
+    values = _finite(name, values)
+    if values.size < least:
+        raise ValueError(
+            f"`{name}` must hold at least {least} patients; got {values.size}."
+        )
+    return values
+
+
+def _ends(resampled: np.ndarray, level: float) -> tuple[float, float]:
+    """Return the ends of the percentile interval."""
+    low, high = np.quantile(resampled, [(1.0 - level) / 2.0, (1.0 + level) / 2.0])
+    return float(low), float(high)
+
+
+def _correlation(values, other_values, ranks: bool) -> np.ndarray:
+    """Return the correlation of each row; nan where one does not vary."""
+    if ranks:
+        values, other_values = (
+            stats.rankdata(each, axis=1) for each in (values, other_values)
+        )
+    # Of equal values the mean may differ in the last digit.
+    constant = (np.ptp(values, axis=1) == 0) | (np.ptp(other_values, axis=1) == 0)
+    values, other_values = (
+        each - each.mean(axis=1, keepdims=True) for each in (values, other_values)
+    )
+    spread = np.sqrt((values**2).sum(axis=1) * (other_values**2).sum(axis=1))
+    spread = np.where(constant, np.nan, spread)
+    return np.clip((values * other_values).sum(axis=1) / spread, -1.0, 1.0)
 
 
 def check_level(level: float) -> None:

@@ -13,7 +13,8 @@ from tfp_uqseg.experiments import config as config_module
 from tfp_uqseg.experiments import demo as demo_module
 from tfp_uqseg.experiments import evaluate as evaluate_module
 from tfp_uqseg.experiments import predict as predict_module
-from tfp_uqseg.experiments import progress, runs
+from tfp_uqseg.experiments import progress, reproduce_plan, runs
+from tfp_uqseg.experiments import reproduce as reproduce_module
 from tfp_uqseg.experiments import train as train_module
 
 # Settings that have an option of the same name.
@@ -138,6 +139,23 @@ def demo(options: argparse.Namespace) -> None:
     )
 
 
+def reproduce(options: argparse.Namespace) -> None:
+    """Run ``uqseg reproduce``."""
+    cases = None
+    if options.data is not None:
+        cases = _find(options, options.modalities)
+    page = reproduce_module.reproduce(
+        cases,
+        options.out,
+        budget=reproduce_plan.get_budget(options.scale),
+        shifted_group=options.shifted_group,
+        regions=options.regions,
+        source=f"the studies of {options.data}",
+        seed=options.seed,
+    )
+    print(f"Read {page}, or open {page.with_suffix('.html')} in a browser.")
+
+
 #: By the name on the command line.
 COMMANDS = {
     "train": train,
@@ -145,6 +163,7 @@ COMMANDS = {
     "evaluate": evaluate,
     "phantom": phantom_cohort,
     "demo": demo,
+    "reproduce": reproduce,
 }
 
 

@@ -17,6 +17,10 @@ PRECISIONS = ("auto", "float32", "bfloat16")
 RATERS = ("label", "random", "mean")
 INTENSITIES = ("zscore", "rescale")
 KEEPS = ("last", "best")
+OPTIMIZERS = ("adam", "sgd")
+SCHEDULES = ("cosine", "cyclical", "plateau", "cyclical-plateau")
+#: Names of `data.augment.PRESETS`, and none.
+AUGMENTATIONS = ("flips", "paper", "mri", "none")
 
 DEFAULT_EPOCHS = 30
 #: With only a time budget the number of epochs is open; this bounds it.
@@ -45,7 +49,18 @@ class TrainConfig:
             run; None for no limit.
         batch_size: Slices per optimisation step.
         learning_rate: Peak of the schedule.
-        warm_up: Fraction of the run in which the learning rate rises.
+        optimizer: ``"adam"``, or ``"sgd"`` with momentum 0.9.
+        weight_decay: Decoupled decay of kernels, at least 0; None takes none for Adam
+            and 0.0005 for SGD.
+        schedule: ``"cosine"`` over the run; ``"cyclical"``, from a quarter of
+            `learning_rate` to all of it and back; ``"plateau"``, constant until the
+            validation's data loss no longer falls, then a tenth, and so on; or
+            ``"cyclical-plateau"``, both.
+        cycle_epochs: Epochs of a cycle.
+        plateau_patience: Epochs without improvement after which the rate is lowered.
+        early_stopping: Epochs without improvement of the validation's data loss after
+            which the run ends; None for never. A resumed run may be given more.
+        warm_up: Fraction of the run in which the learning rate of ``"cosine"`` rises.
         kl_annealing: Fraction of the run in which the weight of the KL terms rises
             from 0 to 1.
         empty_share: Largest share of slices without tumour in an epoch, 0 to 1. Where
@@ -59,7 +74,9 @@ class TrainConfig:
             example and epoch) or ``"mean"``.
         intensity: ``"zscore"`` or the paper's ``"rescale"``.
         clip: Largest absolute z-score.
-        augment: Whether to flip and turn the training slices.
+        augment: How the training slices are changed: ``"flips"`` (True says the same,
+            and is what is kept), ``"paper"``, ``"mri"``, ``"none"`` (False), or the
+            settings of a `data.augment.Augmentation`, as a dict or itself.
         cache: Whether to hold the slices in memory, 28 MB for a study of BraTS, or in
             temporary files.
         keep: Weights to keep: of the ``"last"`` epoch, or of the one with the
@@ -78,6 +95,12 @@ class TrainConfig:
     max_minutes: float | None = None
     batch_size: int = 8
     learning_rate: float = 1e-3
+    optimizer: str = "adam"
+    weight_decay: float | None = None
+    schedule: str = "cosine"
+    cycle_epochs: int = 10
+    plateau_patience: int = 10
+    early_stopping: int | None = None
     warm_up: float = 0.03
     kl_annealing: float = 0.3
     empty_share: float = 1 / 3
@@ -89,7 +112,7 @@ class TrainConfig:
     raters: str = "label"
     intensity: str = "zscore"
     clip: float = 5.0
-    augment: bool = True
+    augment: bool | str | dict = True
     cache: bool = True
     keep: str = "last"
     size: tuple[int, int] | None = None
@@ -107,6 +130,7 @@ class TrainConfig:
         for name in ("regions", "modalities"):
             self._set(name, _names(name, getattr(self, name)))
         _checks.non_negative("beta", self.beta)
+        _rates(self)
         for name in ("warm_up", "kl_annealing", "curriculum", "empty_share"):
             _fraction(name, getattr(self, name))
         for name in ("learning_rate", "clip"):
@@ -117,6 +141,7 @@ class TrainConfig:
             _above_zero("max_minutes", self.max_minutes)
         _seed(self.seed)
         _size(self)
+        self._set("augment", _augment(self.augment))
 
     def _set(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)
@@ -187,10 +212,11 @@ _ALLOWED = {
     "precision": PRECISIONS,
     "raters": RATERS,
     "intensity": INTENSITIES,
-    "augment": (True, False),
     "label_scheme_given": (True, False),
     "cache": (True, False),
     "keep": KEEPS,
+    "optimizer": OPTIMIZERS,
+    "schedule": SCHEDULES,
 }
 
 
@@ -221,12 +247,35 @@ def _fraction(name: str, value: object) -> None:
         raise ValueError(f"`{name}` must be from 0 to 1; got {value!r}.")
 
 
+def _rates(config: TrainConfig) -> None:
+    for name in ("cycle_epochs", "plateau_patience"):
+        _checks.positive_integer(name, getattr(config, name))
+    if config.early_stopping is not None:
+        _checks.positive_integer("early_stopping", config.early_stopping)
+    if config.weight_decay is not None:
+        _checks.non_negative("weight_decay", config.weight_decay)
+
+
 def _seed(value: object) -> None:
     whole = isinstance(value, int) and not isinstance(value, bool)
     if not whole or not 0 <= value < 2**31:
         raise ValueError(
             f"`seed` must be a whole number from 0 to 2^31 - 1; got {value!r}."
         )
+
+
+def _augment(value: object) -> bool | str | dict:
+    """Return the augmentation as JSON keeps it, with one value for each meaning."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = dataclasses.asdict(value)
+    if isinstance(value, dict):
+        # Its settings are checked by `data.augment`, which loads TensorFlow.
+        try:
+            return json.loads(json.dumps(value))
+        except TypeError as error:
+            raise ValueError(f"`augment` must hold plain values: {error}.") from error
+    _checks.one_of("augment", value, (True, False, *AUGMENTATIONS))
+    return {"flips": True, "none": False}.get(value, value)
 
 
 def _size(config: TrainConfig) -> None:

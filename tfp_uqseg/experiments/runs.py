@@ -13,7 +13,7 @@ from tfp_uqseg.data import splits
 from tfp_uqseg.experiments import config as config_module
 
 #: Settings that a resumed run may change: they extend it.
-EXTENDABLE = ("epochs", "max_minutes")
+EXTENDABLE = ("epochs", "max_minutes", "early_stopping")
 
 
 @dataclasses.dataclass(frozen=True)

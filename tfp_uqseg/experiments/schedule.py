@@ -1,8 +1,9 @@
 """Schedules that follow a run's progress, whether epochs or minutes limit it.
 
-With a time budget nobody knows the number of epochs beforehand. Learning rate and KL
-annealing therefore follow the *progress*, the larger of the fraction of the epochs and
-the fraction of the minutes used: 0 at the first step, 1 at the last.
+With a time budget nobody knows the number of epochs beforehand. KL annealing and, with
+the cosine, the learning rate therefore follow the *progress*, the larger of the
+fraction of the epochs and the fraction of the minutes used: 0 at the first step, 1 at
+the last. Cycles and plateaus count epochs.
 """
 
 from __future__ import annotations
@@ -13,7 +14,11 @@ from collections.abc import Callable
 
 import tf_keras
 
+from tfp_uqseg import callbacks
 from tfp_uqseg.experiments import config as config_module
+
+#: The floor of a cycle; the paper of the schedule advises a third or a quarter.
+CYCLE_FLOOR = 0.25
 
 
 def learning_rate(progress: float, *, peak: float, warm_up: float = 0.03) -> float:
@@ -67,6 +72,32 @@ def empty_share(progress: float, *, most: float, fraction: float = 0.3) -> float
     0.2
     """
     return most if progress >= fraction else most * progress / fraction
+
+
+def rate_callbacks(
+    settings: config_module.TrainConfig, *, steps_per_epoch: int
+) -> list[tf_keras.callbacks.Callback]:
+    """Return the callbacks of the settings' schedule and early stopping.
+
+    Both watch the data loss of the validation. The cosine needs none of them.
+
+    Args:
+        settings: Gives `schedule`, `early_stopping` and what belongs to them.
+        steps_per_epoch: Optimisation steps of an epoch.
+    """
+    found = []
+    if settings.schedule.startswith("cyclical"):
+        peak, half = settings.learning_rate, settings.cycle_epochs / 2
+        found.append(
+            callbacks.CyclicalLearningRate(
+                CYCLE_FLOOR * peak, peak, max(1, round(half * steps_per_epoch))
+            )
+        )
+    if settings.schedule.endswith("plateau"):
+        found.append(callbacks.ReduceLROnPlateau(patience=settings.plateau_patience))
+    if settings.early_stopping is not None:
+        found.append(callbacks.EarlyStopping(patience=settings.early_stopping))
+    return found
 
 
 class Clock:
@@ -126,12 +157,14 @@ class Clock:
 class ProgressSchedule(tf_keras.callbacks.Callback):
     """Set learning rate and KL annealing at every step, and stop when time is up.
 
+    The learning rate is left to others unless the schedule is the cosine.
+
     Adds ``progress``, ``learning_rate``, ``kl_annealing`` and ``minutes`` to the logs
     of an epoch.
 
     Args:
         clock: The run's clock.
-        settings: Gives `learning_rate`, `warm_up` and `kl_annealing`.
+        settings: Gives `schedule`, `learning_rate`, `warm_up` and `kl_annealing`.
         steps_per_epoch: Optimisation steps of an epoch.
     """
 
@@ -163,9 +196,12 @@ class ProgressSchedule(tf_keras.callbacks.Callback):
         """Set the rates of the coming step."""
         self.epochs_done = self._epoch + batch / self.steps_per_epoch
         progress = self.clock.progress(self.epochs_done)
-        self.model.optimizer.learning_rate = learning_rate(
-            progress, peak=self.settings.learning_rate, warm_up=self.settings.warm_up
-        )
+        if self.settings.schedule == "cosine":
+            self.model.optimizer.learning_rate = learning_rate(
+                progress,
+                peak=self.settings.learning_rate,
+                warm_up=self.settings.warm_up,
+            )
         self.model.annealing.assign(
             annealing(progress, fraction=self.settings.kl_annealing)
         )
@@ -191,7 +227,9 @@ class ProgressSchedule(tf_keras.callbacks.Callback):
             return
         logs["progress"] = self.clock.progress(self.epochs_done)
         logs["minutes"] = self.clock.elapsed / 60.0
-        logs["learning_rate"] = float(self.model.optimizer.learning_rate)
+        # A plateau has logged it already, and lowered it since.
+        rate = float(self.model.optimizer.learning_rate)
+        logs.setdefault("learning_rate", rate)
         logs["kl_annealing"] = float(self.model.annealing)
         if self.clock.out_of_time:
             self.model.stop_training = True

@@ -12,9 +12,9 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
-from tfp_uqseg import _files, losses, models, plotting
+from tfp_uqseg import _files, callbacks, losses, models, optimizers, plotting
+from tfp_uqseg.data import augment, pipeline, preprocess, splits
 from tfp_uqseg.data import case as case_module
-from tfp_uqseg.data import pipeline, preprocess, splits
 from tfp_uqseg.experiments import config as config_module
 from tfp_uqseg.experiments import keeping, progress, runs, schedule
 
@@ -52,7 +52,7 @@ def train(
         cases: Studies; those of training and validation need labels.
         out: The run folder, new or empty unless `resume`.
         config: Settings; the defaults if None. With `resume` they must be those of the
-            run, but for `epochs` and `max_minutes`; None keeps all.
+            run, but for `epochs`, `max_minutes` and `early_stopping`; None keeps all.
         split: Who is trained on; None splits labelled patients 7 : 1 : 2 by the seed.
         resume: Whether to go on with the run in `out`.
         verbose: Whether to report on standard error.
@@ -153,11 +153,13 @@ def _same_split(stored: splits.Split, asked: splits.Split | None) -> splits.Spli
 
 def _gather(cases, split: splits.Split, settings, verbose: bool):
     """Return the cohorts of training and validation, the latter None if empty."""
+    augment.resolve(settings.augment)  # wrong settings must not wait for the reading
     if not split.train:
         raise ValueError("`split` must have cases in `train`; it has none.")
-    if settings.keep == "best" and not split.validation:
+    needing = _needs_validation(settings)
+    if needing and not split.validation:
         raise ValueError(
-            '`keep="best"` needs cases in `validation` of the split; it has none.'
+            f"{needing[0]} needs cases in `validation` of the split; it has none."
         )
     chosen = splits.select(cases, [*split.train, *split.validation])
     cohort = pipeline.gather(
@@ -178,6 +180,15 @@ def _gather(cases, split: splits.Split, settings, verbose: bool):
         dataclasses.replace(cohort, volumes=volumes)
         for volumes in (cohort.volumes[:count], cohort.volumes[count:])
     )
+
+
+def _needs_validation(settings) -> list[str]:
+    needing = ['`keep="best"`'] if settings.keep == "best" else []
+    if settings.schedule.endswith("plateau"):
+        needing.append(f'`schedule="{settings.schedule}"`')
+    if settings.early_stopping is not None:
+        needing.append("`early_stopping`")
+    return needing
 
 
 def _resolved(settings, cohort) -> config_module.TrainConfig:
@@ -219,7 +230,11 @@ def _build(settings, cohort) -> models.Segmenter:
         seed=settings.seed,
     )
     model.compile(
-        optimizer=tf_keras.optimizers.Adam(settings.learning_rate),
+        optimizer=optimizers.make(
+            settings.optimizer,
+            settings.learning_rate,
+            weight_decay=settings.weight_decay,
+        ),
         loss=_LOSSES[settings.loss](),
     )
     return model
@@ -245,11 +260,13 @@ def _report_latent(run, model, cohort, last: dict, verbose: bool) -> None:
         )
 
 
-def _say_complete(run, keeper) -> None:
+def _say_complete(run, keeper, *, stopped: bool) -> None:
+    more = "A larger `--early-stopping` continues it."
+    if not stopped:
+        more = "Larger `--epochs` or `--max-minutes` continue it."
     progress.say(
         f"{run.folder} is complete: {keeper.epoch} epochs, "
-        f"{keeper.elapsed / 60:.1f} minutes. Larger `--epochs` or `--max-minutes` "
-        "continue it."
+        f"{keeper.elapsed / 60:.1f} minutes. {more}"
     )
 
 
@@ -262,9 +279,11 @@ def _fit(run, model, settings, learn, validate, verbose: bool) -> None:
         elapsed=keeper.elapsed,
         reserve=keeper.reserve,
     )
-    if keeper.epoch >= settings.most_epochs or clock.out_of_time:
+    patience = settings.early_stopping
+    stopped = patience is not None and callbacks.has_stopped(model, patience)
+    if keeper.epoch >= settings.most_epochs or clock.out_of_time or stopped:
         if verbose:
-            _say_complete(run, keeper)
+            _say_complete(run, keeper, stopped=stopped)
         return
     batch = min(settings.batch_size, pipeline.count_slices(learn))
     steps = pipeline.count_slices(learn) // batch
@@ -316,11 +335,12 @@ def _stream(settings, learn, batch, clock, *, first_epoch: int) -> tf.data.Datas
 
 def _callbacks(run, settings, clock, steps: int, verbose: bool) -> list:
     """Return what watches the run, without its keeper, which comes last."""
-    callbacks = [schedule.ProgressSchedule(clock, settings, steps_per_epoch=steps)]
-    callbacks.append(keeping.EventWriter(run))
+    watching = [schedule.ProgressSchedule(clock, settings, steps_per_epoch=steps)]
+    watching += schedule.rate_callbacks(settings, steps_per_epoch=steps)
+    watching.append(keeping.EventWriter(run))
     if verbose:
         most = settings.most_epochs if settings.max_minutes is None else settings.epochs
-        callbacks.append(
+        watching.append(
             progress.TrainingBar(clock, steps_per_epoch=steps, most_epochs=most)
         )
-    return callbacks
+    return watching

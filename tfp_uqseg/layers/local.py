@@ -9,10 +9,11 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 import tf_keras
 
-from tfp_uqseg.layers import flipout, noise
+from tfp_uqseg.layers import linear, noise
 
 _PACKAGE = "tfp_uqseg"
 _ESTIMATOR = "local reparameterisation :cite:p:`kingma2015`"
+_SHARED = linear.ARGUMENTS.format(estimator=_ESTIMATOR, size=linear.CONVOLUTION_SIZE)
 # Keeps the gradient of the root finite where the inputs are all zero.
 _LEAST_VARIANCE = 1e-12
 
@@ -44,32 +45,43 @@ class LocalReparameterization:
 @tf_keras.saving.register_keras_serializable(package=_PACKAGE)
 class Convolution2DLocalReparameterization(
     LocalReparameterization,
-    flipout.Convolution,
+    linear.Convolution,
     tfp.layers.Convolution2DReparameterization,
 ):
-    __doc__ = (
-        "Bayesian convolution over (B, H, W, C) inputs."
-        + flipout.ARGUMENTS.format(estimator=_ESTIMATOR, size=flipout.CONVOLUTION_SIZE)
-    )
+    __doc__ = "Bayesian convolution over (B, H, W, C) inputs." + _SHARED
+
+
+@tf_keras.saving.register_keras_serializable(package=_PACKAGE)
+class Convolution2DTransposeLocalReparameterization(
+    LocalReparameterization,
+    linear.ConvolutionTranspose,
+    tfp.layers.Convolution2DReparameterization,
+):
+    __doc__ = "Bayesian transposed convolution over (B, H, W, C) inputs." + _SHARED
 
 
 @tf_keras.saving.register_keras_serializable(package=_PACKAGE)
 class Convolution3DLocalReparameterization(
     LocalReparameterization,
-    flipout.Convolution,
+    linear.Convolution,
     tfp.layers.Convolution3DReparameterization,
 ):
-    __doc__ = (
-        "Bayesian convolution over (B, D, H, W, C) inputs."
-        + flipout.ARGUMENTS.format(estimator=_ESTIMATOR, size=flipout.CONVOLUTION_SIZE)
-    )
+    __doc__ = "Bayesian convolution over (B, D, H, W, C) inputs." + _SHARED
+
+
+@tf_keras.saving.register_keras_serializable(package=_PACKAGE)
+class Convolution3DTransposeLocalReparameterization(
+    LocalReparameterization,
+    linear.ConvolutionTranspose,
+    tfp.layers.Convolution3DReparameterization,
+):
+    __doc__ = "Bayesian transposed convolution over (B, D, H, W, C) inputs." + _SHARED
 
 
 @tf_keras.saving.register_keras_serializable(package=_PACKAGE)
 class DenseLocalReparameterization(
-    LocalReparameterization, flipout.Dense, tfp.layers.DenseLocalReparameterization
+    LocalReparameterization, linear.Dense, tfp.layers.DenseLocalReparameterization
 ):
-    __doc__ = (
-        "Bayesian dense layer over (B, ..., C) inputs."
-        + flipout.ARGUMENTS.format(estimator=_ESTIMATOR, size=flipout.DENSE_SIZE)
+    __doc__ = "Bayesian dense layer over (B, ..., C) inputs." + (
+        linear.ARGUMENTS.format(estimator=_ESTIMATOR, size=linear.DENSE_SIZE)
     )

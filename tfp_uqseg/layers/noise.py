@@ -140,6 +140,11 @@ def normal(key: tf.Tensor, shape, dtype=tf.float32) -> tf.Tensor:
     return tf.cast(noise, dtype)
 
 
+def uniform(key: tf.Tensor, shape) -> tf.Tensor:
+    """Return float32 numbers from 0 to below 1."""
+    return tf.random.stateless_uniform(shape, key, dtype=tf.float32, alg=ALGORITHM)
+
+
 def rademacher(key: tf.Tensor, shape, dtype=tf.float32) -> tf.Tensor:
     """Return independent signs, -1 or 1 with equal probability."""
     bits = tf.random.stateless_uniform(

@@ -1,17 +1,26 @@
 """Networks: `build` gives one by the name of its method."""
 
-from tfp_uqseg.models import blocks, bottleneck, unet
-from tfp_uqseg.models.builder import BACKBONES, METHODS, build
+from tfp_uqseg.models import blocks, bottleneck, deep_weight, fcn, unet, vnet
+from tfp_uqseg.models.builder import BACKBONES, ENSEMBLES, METHODS, build
+from tfp_uqseg.models.ensemble import Ensemble, load
 from tfp_uqseg.models.export import export
 from tfp_uqseg.models.segmenter import Segmenter
+from tfp_uqseg.models.transfer import warm_start
 
 __all__ = [
     "BACKBONES",
+    "ENSEMBLES",
     "METHODS",
+    "Ensemble",
     "Segmenter",
     "blocks",
     "bottleneck",
     "build",
+    "deep_weight",
     "export",
+    "fcn",
+    "load",
     "unet",
+    "vnet",
+    "warm_start",
 ]

@@ -9,6 +9,12 @@ import tf_keras
 from tfp_uqseg import _checks, layers
 
 ACTIVATION = "relu"
+#: Suffix of the layers by the way they are trained.
+ESTIMATORS = {
+    "flipout": "Flipout",
+    "reparameterization": "Reparameterization",
+    "local_reparameterization": "LocalReparameterization",
+}
 NORMALIZATIONS = (None, "batch", "group")
 _GROUPS = 4
 
@@ -45,16 +51,28 @@ class Factory:
     Args:
         rank: Number of spatial dimensions, 2 or 3.
         seed: Seed of the network; every layer gets one derived from it.
-        bayesian: Whether convolutions and dense layers have a posterior.
-        normalization: None, ``"batch"`` or ``"group"``, between convolution and ReLU.
+        estimator: None for layers without posterior; else how layers with one are
+            trained, a name of ESTIMATORS.
+        normalization: None, ``"batch"`` or ``"group"``, in front of every activation.
+        dropout_rate: Share of the channels that `dropout` drops; None for no dropout.
         options: Arguments of the Bayesian layers (``prior``, ...).
     """
 
-    def __init__(self, rank, seed, *, bayesian=False, normalization=None, options=None):
+    def __init__(
+        self,
+        rank,
+        seed,
+        *,
+        estimator=None,
+        normalization=None,
+        dropout_rate=None,
+        options=None,
+    ):
         _checks.one_of("rank", rank, (2, 3))
         _checks.one_of("normalization", normalization, NORMALIZATIONS)
-        self.rank, self.seed, self.bayesian = rank, int(seed), bayesian
-        self.normalization = normalization
+        self.rank, self.seed = rank, int(seed)
+        self.estimator, self.normalization = estimator, normalization
+        self.dropout_rate = dropout_rate
         self.options = dict(options or {})
         self._made = 0
 
@@ -64,49 +82,68 @@ class Factory:
         state = np.random.SeedSequence([self.seed & 0xFFFFFFFF, self._made])
         return int(state.generate_state(1)[0] & 0x7FFFFFFF)
 
-    def bare(self, *, bayesian: bool) -> Factory:
+    def bare(self, *, estimator: str | None) -> Factory:
         """Return a factory without normalisation that goes on with this one's seeds."""
-        other = Factory(
-            self.rank,
-            self.seed,
-            bayesian=bayesian,
-            options=self.options,
-        )
+        other = Factory(self.rank, self.seed, estimator=estimator, options=self.options)
         other.next_seed = self.next_seed
         return other
 
     def convolution(self, filters, size=3, *, strides=1, activation=ACTIVATION, name):
         """Return a convolution with same padding, its normalisation and activation."""
-        kind = ("Convolution2DFlipout", "Convolution3DFlipout"), ("Conv2D", "Conv3D")
-        if self.normalization is None or activation is None:
-            return self._layer(
-                kind, filters, size, strides, activation=activation, name=name
-            )
-        linear = self._layer(kind, filters, size, strides, activation=None, name=name)
+        linear = self._convolution("", filters, size, strides, name)
+        if activation is None:
+            return linear
+        activate = self.activated(activation, name)
+        return lambda tensor: activate(linear(tensor))
+
+    def up_convolution(
+        self, filters, *, size=2, strides=2, activation=None, use_bias=True, name
+    ):
+        """Return a transposed convolution that enlarges every extent by `strides`."""
+        linear = self._convolution("Transpose", filters, size, strides, name, use_bias)
+        if activation is None:
+            return linear
+        activate = self.activated(activation, name)
+        return lambda tensor: activate(linear(tensor))
+
+    def activated(self, activation, name):
+        """Return the normalisation, then the activation."""
         normalise = self._normalisation(f"{name}_norm")
-        activate = tf_keras.layers.Activation(activation, name=f"{name}_{activation}")
-        return lambda tensor: activate(normalise(linear(tensor)))
+        activate = self._activation(activation, f"{name}_{activation}")
+        return lambda tensor: activate(normalise(tensor))
+
+    def _activation(self, activation, name):
+        """Return an activation; a PReLU has one slope per channel."""
+        if activation == "prelu":
+            shared = tuple(range(1, self.rank + 1))
+            return tf_keras.layers.PReLU(
+                alpha_initializer=tf_keras.initializers.Constant(0.25),
+                shared_axes=shared,
+                name=name,
+            )
+        return tf_keras.layers.Activation(activation, name=name)
 
     def _normalisation(self, name):
+        if self.normalization is None:
+            return lambda tensor: tensor
         if self.normalization == "batch":
             return tf_keras.layers.BatchNormalization(momentum=0.95, name=name)
         return tf_keras.layers.GroupNormalization(_GROUPS, name=name)
 
-    def up_convolution(self, filters, *, activation=None, name):
-        """Return a transposed convolution that doubles every spatial extent."""
-        kind = (
-            ("Convolution2DTransposeFlipout", "Convolution3DTransposeFlipout"),
-            ("Conv2DTranspose", "Conv3DTranspose"),
+    def dropout(self, name):
+        """Return the dropout of a method that has it; else what changes nothing."""
+        if self.dropout_rate is None:
+            return lambda tensor: tensor
+        return layers.ChannelDropout(
+            self.dropout_rate, seed=self.next_seed(), name=name
         )
-        return self._layer(kind, filters, 2, 2, activation=activation, name=name)
 
     def dense(self, units, *, activation=None, name):
         """Return a dense layer."""
         seed = self.next_seed()
-        if self.bayesian:
-            return layers.DenseFlipout(
-                units, activation, seed=seed, name=name, **self.options
-            )
+        if self.estimator is not None:
+            cls = getattr(layers, f"Dense{ESTIMATORS[self.estimator]}")
+            return cls(units, activation, seed=seed, name=name, **self.options)
         initializer = tf_keras.initializers.HeNormal(seed=seed)
         return tf_keras.layers.Dense(
             units, activation, kernel_initializer=initializer, name=name
@@ -130,20 +167,21 @@ class Factory:
         )
         return kind[self.rank - 2](name=name)
 
-    def _layer(self, kind, filters, size, strides, *, activation, name):
+    def _convolution(self, transpose, filters, size, strides, name, use_bias=True):
+        """Return a convolution, or its transpose, without activation."""
         seed = self.next_seed()
-        arguments = {"strides": strides, "padding": "same", "activation": activation}
-        if self.bayesian:
-            cls = getattr(layers, kind[0][self.rank - 2])
-            arguments.update(self.options, seed=seed)
-        else:
-            cls = getattr(tf_keras.layers, kind[1][self.rank - 2])
-            initializer = tf_keras.initializers.HeNormal(seed=seed)
-            if cls.__name__.endswith("Transpose"):
-                reach = max(1.0, (size / strides) ** self.rank)
-                initializer = TransposedHeNormal(reach, seed)
-            arguments["kernel_initializer"] = initializer
-        return cls(filters, size, name=name, **arguments)
+        arguments = {"strides": strides, "padding": "same", "name": name}
+        arguments["use_bias"] = use_bias
+        if self.estimator is not None:
+            kind = f"Convolution{self.rank}D{transpose}{ESTIMATORS[self.estimator]}"
+            cls = getattr(layers, kind)
+            return cls(filters, size, seed=seed, **arguments, **self.options)
+        initializer = tf_keras.initializers.HeNormal(seed=seed)
+        if transpose:
+            reach = max(1.0, (size / strides) ** self.rank)
+            initializer = TransposedHeNormal(reach, seed)
+        cls = getattr(tf_keras.layers, f"Conv{self.rank}D{transpose}")
+        return cls(filters, size, kernel_initializer=initializer, **arguments)
 
 
 def double_convolution(factory: Factory, filters: int, name: str):
@@ -154,3 +192,10 @@ def double_convolution(factory: Factory, filters: int, name: str):
         return factory.convolution(filters, name=f"{name}_conv2")(tensor)
 
     return apply
+
+
+def head(factory: Factory, tensor, channels: int | None):
+    """Return the scores of a 1-wide convolution, or `tensor` if `channels` is None."""
+    if channels is None:
+        return tensor
+    return factory.convolution(channels, 1, activation=None, name="head")(tensor)

@@ -252,9 +252,7 @@ def _predict(factory, decoded, encoded, backbone_features, filters):
 
 def _head(factory, num_regions: int, name: str, features):
     """Return the parameters of K normal maps at full resolution, (B, ..., 2 K)."""
-    head = factory.convolution(
-        2 * num_regions, 1, activation=None, name=f"{name}_head"
-    )
+    head = factory.convolution(2 * num_regions, 1, activation=None, name=f"{name}_head")
     return LinearUpsampling(name=f"{name}_up", dtype="float32")(head(features))
 
 
@@ -286,8 +284,8 @@ def attach(
     Returns:
         Keras tensor (B, ..., 2 K).
     """
-    plain = factory.bare(bayesian=False)
-    bayes = factory.bare(bayesian=True)
+    plain = factory.bare(estimator=None)
+    bayes = factory.bare(estimator="flipout")
     map_parameters = plain.convolution(
         2 * num_regions, 1, activation=None, name="map_parameters"
     )(backbone_features)

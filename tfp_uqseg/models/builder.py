@@ -8,10 +8,38 @@ import tf_keras
 
 from tfp_uqseg import _checks, layers
 from tfp_uqseg.layers import priors
-from tfp_uqseg.models import blocks, bottleneck, segmenter, unet
+from tfp_uqseg.models import (
+    blocks,
+    bottleneck,
+    deep_weight,
+    ensemble,
+    fcn,
+    segmenter,
+    unet,
+    vnet,
+)
 
-METHODS = ("deterministic", "flipout", "latent")
-BACKBONES = ("unet",)
+METHODS = (
+    "deterministic",
+    "mc_dropout",
+    "flipout",
+    "reparameterization",
+    "local_reparameterization",
+    "latent",
+    "deep_weight",
+)
+#: Methods whose networks are members of a `models.Ensemble`, and what the members are.
+ENSEMBLES = {"deep_ensemble": "deterministic", "ensemble_mc_dropout": "mc_dropout"}
+BACKBONES = ("unet", "vnet", "fcn")
+
+_BACKBONES = {"unet": unet, "vnet": vnet, "fcn": fcn}
+#: How the convolutions of the backbone are trained; those of the others are ordinary.
+_ESTIMATORS = {
+    "flipout": "flipout",
+    "reparameterization": "reparameterization",
+    "local_reparameterization": "local_reparameterization",
+    "deep_weight": "flipout",
+}
 
 
 def build(
@@ -25,8 +53,12 @@ def build(
     depth: int = 4,
     seed: int = 0,
     normalization: str | None = "batch",
-    prior: str | float = "he_normal",
+    prior: str | float | tuple = "he_normal",
+    centred_prior: bool = False,
+    kernel_prior: deep_weight.KernelPrior | None = None,
     initial_stddev_ratio: float = 0.1,
+    dropout_rate: float = 0.3,
+    num_members: int = 5,
     gaussian_logits: bool | None = None,
     initial_probability: float = 0.01,
     beta: float = 0.01,
@@ -34,25 +66,44 @@ def build(
     latent_filters: int = 16,
     decoder_skips: bool = True,
     backbone_skip: bool = False,
-) -> segmenter.Segmenter:
+) -> segmenter.Segmenter | ensemble.Ensemble:
     """Return an uncompiled network; the methods differ in nothing but the method.
 
     Args:
-        method: ``"deterministic"``; ``"flipout"``, every convolution Bayesian; or
-            ``"latent"``, a deterministic backbone and the Bayesian latent bottleneck
-            (`models.bottleneck`).
-        backbone: ``"unet"``.
+        method: One of
+
+            - ``"deterministic"``;
+            - ``"mc_dropout"``: `layers.ChannelDropout` behind the coarsest block and
+              every block of the decoder, in training and in every draw;
+            - ``"flipout"``, ``"reparameterization"`` (Bayes by Backprop),
+              ``"local_reparameterization"``: every convolution has a posterior, and
+              they differ in the estimator of its gradient;
+            - ``"deep_weight"``: ``"flipout"`` with ``prior="deep_weight"``, reading B
+              of the paper (`models.deep_weight`);
+            - ``"latent"``: a deterministic backbone and the Bayesian latent bottleneck,
+              reading A (`models.bottleneck`);
+            - ``"deep_ensemble"``, ``"ensemble_mc_dropout"``: `num_members` networks
+              ``"deterministic"`` or ``"mc_dropout"`` that differ in their seed
+              (`models.Ensemble`).
+        backbone: ``"unet"``, ``"vnet"`` or ``"fcn"``.
         input_shape: (H, W, C) or (D, H, W, C). Extents may be None; given ones must be
-            multiples of 2^(depth - 1).
+            multiples of 2^(depth - 1), of 32 for ``"fcn"``.
         num_regions: Number K of (overlapping) regions.
         num_train_examples: Number N of training slices; the weights' KL is shared by
             them.
         base_filters: Channels at full resolution.
-        depth: Number of resolutions of the backbone.
+        depth: Number of resolutions of the backbone; ``"fcn"`` always has six.
         seed: Sets the initial weights and the training noise.
-        normalization: None, ``"batch"`` or ``"group"``, in front of every ReLU.
-        prior: Prior of the Bayesian kernels, see `layers.Convolution2DFlipout`.
-        initial_stddev_ratio: Initial posterior scale, see there.
+        normalization: None, ``"batch"`` or ``"group"``, in front of every activation.
+        prior: Prior of the Bayesian kernels, see `layers.priors.check`.
+        centred_prior: Whether `models.warm_start` centres the priors too.
+        kernel_prior: For ``prior="deep_weight"``: what `models.deep_weight.fit`
+            returned. None starts with N(0, He scale) as decoder, which says no more
+            than the normal prior.
+        initial_stddev_ratio: Initial posterior scale, see
+            `layers.Convolution2DFlipout`.
+        dropout_rate: Of the methods with dropout (Table 1 has 0.3).
+        num_members: Of the ensembles.
         gaussian_logits: Whether the last layer gives a spread of the logits beside
             their mean. None: only for ``"latent"``.
         initial_probability: What an untrained network answers everywhere, about the
@@ -67,45 +118,98 @@ def build(
         backbone_skip: See there.
 
     Returns:
-        A `Segmenter`.
+        A `Segmenter`, or an `Ensemble` of them.
 
     Raises:
         ValueError: An argument is out of range; the message names it.
     """
-    settings = {**locals(), "input_shape": _checked_shape(input_shape, depth)}
+    settings = dict(locals())
     _check(settings)
-    factory = blocks.Factory(
-        len(settings["input_shape"]) - 1,
-        seed,
-        bayesian=method == "flipout",
-        normalization=normalization,
-        options={
-            "prior": priors.check(prior),
-            "initial_stddev_ratio": initial_stddev_ratio,
-        },
-    )
-    if gaussian_logits is None:
-        settings["gaussian_logits"] = method == "latent"
+    settings["input_shape"] = _checked_shape(input_shape, backbone, depth)
+    if method in ENSEMBLES:
+        return _ensemble(settings)
+    settings = _completed(settings)
     images = tf_keras.Input(settings["input_shape"], name="images")
-    outputs = _logits(factory, images, settings)
+    outputs = _logits(_factory(settings), images, settings)
     model = segmenter.Segmenter(images, outputs, name=method)
-    model.configure({**settings, "size_divisor": _divisor(settings)})
-    segmenter.check_kl_terms(model)
+    if kernel_prior is not None:
+        settings["kernel_prior"] = kernel_prior.settings()
+    elif settings["prior"] == "deep_weight":
+        kernel_prior = deep_weight.unfitted(_extents(model), latent_size=latent_size)
+        settings["kernel_prior"] = kernel_prior.settings()
+    model.configure(settings)
+    if kernel_prior is not None:
+        model.set_kernel_prior(kernel_prior)
+    if backbone == "fcn":
+        fcn.interpolate(model)
+    segmenter.check_kl_terms(model, expected=_draws_kernels(method))
     return model
+
+
+def _draws_kernels(method: str) -> bool:
+    return method in _ESTIMATORS or method == "latent"
+
+
+def _ensemble(settings: dict) -> ensemble.Ensemble:
+    """Return the members, whose seeds follow from the ensemble's."""
+    settings = dict(settings)
+    count = _checks.positive_integer("num_members", settings.pop("num_members"))
+    name, seed = settings.pop("method"), settings.pop("seed")
+    members = [
+        build(ENSEMBLES[name], seed=ensemble.member_seed(seed, index), **settings)
+        for index in range(count)
+    ]
+    return ensemble.Ensemble(members, method=name, seed=seed)
+
+
+def _completed(settings: dict) -> dict:
+    """Return the settings with what follows from the method."""
+    settings = {**settings, "prior": priors.check(settings["prior"])}
+    method, backbone = settings["method"], _BACKBONES[settings["backbone"]]
+    if method == "deep_weight":
+        settings["prior"] = "deep_weight"
+    if settings["gaussian_logits"] is None:
+        settings["gaussian_logits"] = method == "latent"
+    divisor = backbone.size_divisor(settings["depth"])
+    settings["size_divisor"] = max(divisor, 8) if method == "latent" else divisor
+    del settings["num_members"]
+    return settings
+
+
+def _factory(settings: dict) -> blocks.Factory:
+    method = settings["method"]
+    names = ("prior", "centred_prior", "initial_stddev_ratio")
+    return blocks.Factory(
+        len(settings["input_shape"]) - 1,
+        settings["seed"],
+        estimator=_ESTIMATORS.get(method),
+        normalization=settings["normalization"],
+        dropout_rate=settings["dropout_rate"] if method == "mc_dropout" else None,
+        options={name: settings[name] for name in names},
+    )
+
+
+def _extents(model) -> list[tuple]:
+    """Return the kernel extents above one voxel of the Bayesian layers."""
+    shapes = {tuple(x.kernel_loc.shape[:-2]) for x in model.bayesian_layers}
+    return sorted(shape for shape in shapes if math.prod(shape) > 1)
 
 
 def _logits(factory: blocks.Factory, images, settings: dict):
     """Return the network's distribution over logits."""
-    tensor = unet.features(
+    count, start = settings["num_regions"], settings["initial_probability"]
+    gaussian, latent = settings["gaussian_logits"], settings["method"] == "latent"
+    channels = None if latent else count * (2 if gaussian else 1)
+    tensor = _BACKBONES[settings["backbone"]].features(
         factory,
         images,
         base_filters=settings["base_filters"],
         depth=settings["depth"],
+        channels=channels,
     )
-    start = settings["initial_probability"]
-    names = ("num_regions", "latent_size", "latent_filters")
-    names += ("decoder_skips", "backbone_skip")
-    if settings["method"] == "latent":
+    if latent:
+        names = ("num_regions", "latent_size", "latent_filters")
+        names += ("decoder_skips", "backbone_skip")
         tensor = bottleneck.attach(
             factory,
             tensor,
@@ -114,47 +218,53 @@ def _logits(factory: blocks.Factory, images, settings: dict):
         )
         # With skips the maps, which start there, are the centre of the logits.
         start = 0.5 if settings["decoder_skips"] else start
-        return layers.GaussianLogits(start, name="logits")(tensor)
-    channels = settings["num_regions"] * (2 if settings["gaussian_logits"] else 1)
-    tensor = factory.convolution(channels, 1, activation=None, name="head")(tensor)
-    if settings["gaussian_logits"]:
-        return layers.GaussianLogits(start, name="logits")(tensor)
-    return layers.PointLogits(start, name="logits")(tensor)
+    kind = layers.GaussianLogits if gaussian else layers.PointLogits
+    return kind(start, name="logits")(tensor)
 
 
-def _divisor(settings: dict) -> int:
-    divisor = unet.size_divisor(settings["depth"])
-    return max(divisor, 8) if settings["method"] == "latent" else divisor
-
-
-def _checked_shape(input_shape, depth) -> tuple:
-    depth = _checks.positive_integer("depth", depth)
+def _checked_shape(input_shape, backbone: str, depth: int) -> tuple:
     shape = tuple(input_shape)
     if len(shape) not in (3, 4) or shape[-1] is None:
         raise ValueError(
             "`input_shape` must be (H, W, C) or (D, H, W, C) with a known number of "
             f"channels; got {input_shape!r}."
         )
-    divisor = unet.size_divisor(depth)
+    divisor = _BACKBONES[backbone].size_divisor(depth)
     for extent in shape[:-1]:
         if extent is not None and (extent < divisor or extent % divisor):
             raise ValueError(
                 f"`input_shape` must have extents that are multiples of {divisor} for "
-                f"`depth`={depth}, or None for any size; got {input_shape!r}."
+                f"`backbone`={backbone!r} and `depth`={depth}, or None for any size; "
+                f"got {input_shape!r}."
             )
     return tuple(None if extent is None else int(extent) for extent in shape)
 
 
 def _check(settings: dict) -> None:
-    _checks.one_of("method", settings["method"], METHODS)
+    _checks.one_of("method", settings["method"], (*METHODS, *ENSEMBLES))
     _checks.one_of("backbone", settings["backbone"], BACKBONES)
-    for name in ("num_regions", "num_train_examples", "base_filters", "latent_size"):
+    for name in ("num_regions", "num_train_examples", "base_filters", "depth"):
         _checks.positive_integer(name, settings[name])
-    _checks.positive_integer("latent_filters", settings["latent_filters"])
+    for name in ("latent_size", "latent_filters", "num_members"):
+        _checks.positive_integer(name, settings[name])
     _checks.non_negative("beta", settings["beta"])
     _checks.probability("initial_probability", settings["initial_probability"])
+    if settings["backbone"] == "vnet" and settings["depth"] > len(vnet.STAGES):
+        raise ValueError(
+            f"`depth` must be at most {len(vnet.STAGES)} for `backbone`='vnet'; got "
+            f"{settings['depth']}."
+        )
+    if settings["kernel_prior"] is not None and not _wants_kernel_prior(settings):
+        raise ValueError(
+            "`kernel_prior` is for `method`='deep_weight' or `prior`='deep_weight'; "
+            f"got `method`={settings['method']!r}, `prior`={settings['prior']!r}."
+        )
     if settings["gaussian_logits"] is False and settings["method"] == "latent":
         raise ValueError(
             "`gaussian_logits` must be True or None for the method 'latent', whose "
             "predictive head is a normal distribution; got False."
         )
+
+
+def _wants_kernel_prior(settings: dict) -> bool:
+    return "deep_weight" in (settings["method"], settings["prior"])

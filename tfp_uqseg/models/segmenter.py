@@ -6,9 +6,10 @@ import tensorflow as tf
 import tf_keras
 
 from tfp_uqseg import callbacks as kl_callbacks
-from tfp_uqseg import losses
+from tfp_uqseg import losses, optimizers
 from tfp_uqseg import metrics as overlap_metrics
 from tfp_uqseg.layers import noise
+from tfp_uqseg.models import deep_weight
 
 _PACKAGE = "tfp_uqseg"
 
@@ -42,6 +43,8 @@ class Segmenter(tf_keras.Model):
         settings: The arguments of `models.build`, as plain values.
         annealing: Variable, 0 to 1, moved by `callbacks.KLAnnealing`.
         beta: Factor of the latent bound.
+        callback_memory: What callbacks remember of the training; see
+            `callbacks.Memory`.
     """
 
     def __init__(self, inputs, outputs, name=None, trainable=True, **kwargs):
@@ -61,11 +64,34 @@ class Segmenter(tf_keras.Model):
             dtype=tf.float32,
             experimental_autocast=False,
         )
+        self.callback_memory = kl_callbacks.Memory()
         self.beta = float(settings["beta"])
+        self._add_kernel_prior(settings.get("kernel_prior"))
         names = ["loss", "data_loss"]
         names += ["map_loss", "latent_bound", "code_kl"] if self._has_latent() else []
         names += ["kl"] if self.bayesian_layers else []
         self._means = {name: tf_keras.metrics.Mean(name=name) for name in names}
+
+    def _add_kernel_prior(self, described: dict | None) -> None:
+        """Create the variables of a deep weight prior; its encoder learns too."""
+        self._kernel_prior, self._kernel_scales = {}, {}
+        if described is None:
+            return
+        self._kernel_scales = dict(described["scales"])
+        for name, shape in sorted(described["shapes"].items()):
+            self._kernel_prior[name] = self.add_weight(
+                name=f"kernel_prior/{name}",
+                shape=shape,
+                initializer="zeros",
+                trainable="/encoder" in name,
+                dtype=tf.float32,
+                experimental_autocast=False,
+            )
+
+    def set_kernel_prior(self, prior: deep_weight.KernelPrior) -> None:
+        """Give the deep weight prior the fitted values, of the shapes it has."""
+        for name, variable in self._kernel_prior.items():
+            variable.assign(prior.parameters[name])
 
     def _has_latent(self) -> bool:
         return any(layer.name == "latent_bound" for layer in self.layers)
@@ -82,24 +108,38 @@ class Segmenter(tf_keras.Model):
         return [layer for layer in self.layers if hasattr(layer, "kl_divergence")]
 
     def kl_divergence(self) -> tf.Tensor:
-        """Return the sum over layers of KL(q(w) || p(w)): float32 scalar, nats."""
-        terms = [layer.kl_divergence() for layer in self.bayesian_layers]
+        """Return the sum over layers of KL(q(w) || p(w)): float32 scalar, nats.
+
+        With a deep weight prior, a one-sample estimate of a bound on it (Eq. 13).
+        """
+        terms = [self._kl_of(layer) for layer in self.bayesian_layers]
         return tf.add_n(terms) if terms else tf.constant(0.0)
+
+    def _kl_of(self, layer) -> tf.Tensor:
+        extents = {name.partition("/")[0] for name in self._kernel_prior}
+        if (
+            layer.prior != "deep_weight"
+            or deep_weight.extent_of(layer.kernel_loc) not in extents
+        ):
+            return layer.kl_divergence()
+        scope = noise.current()
+        training = isinstance(scope, noise.TrainingScope)
+        key = scope.key if training else noise.draw_key(self.settings["seed"], 0)
+        return deep_weight.kl_bound(layer, self._kernel_prior, self._kernel_scales, key)
 
     def compile(self, optimizer=None, loss=None, metrics=None, **kwargs):
         """Configure training; every argument has a default.
 
         Args:
-            optimizer: Adam with rate 0.001 if None.
+            optimizer: `optimizers.Adam` with rate 0.001 if None.
             loss: `losses.DiceCrossEntropy` if None; `losses.CrossEntropy` for the exact
                 ELBO; any Keras loss on logits.
             metrics: ``[metrics.Dice()]`` if None.
             **kwargs: Further arguments of `tf_keras.Model.compile`.
         """
+        self.callback_memory.reset()
         super().compile(
-            optimizer=tf_keras.optimizers.Adam(1e-3)
-            if optimizer is None
-            else optimizer,
+            optimizer=optimizers.Adam(1e-3) if optimizer is None else optimizer,
             loss=losses.DiceCrossEntropy() if loss is None else loss,
             metrics=[overlap_metrics.Dice()] if metrics is None else metrics,
             **kwargs,
@@ -132,7 +172,8 @@ class Segmenter(tf_keras.Model):
             batch_size: See Keras.
             epochs: See Keras.
             verbose: See Keras.
-            callbacks: List of callbacks.
+            callbacks: List of callbacks. Those that remember act before the others;
+                see `callbacks.in_order`.
             **kwargs: Further arguments of `tf_keras.Model.fit`.
 
         Returns:
@@ -142,6 +183,7 @@ class Segmenter(tf_keras.Model):
             self._warming_up = True
             warm_up = kl_callbacks.KLAnnealing(WARM_UP * epochs)
             callbacks = [warm_up, *(callbacks or [])]
+        callbacks = kl_callbacks.in_order(callbacks)
         return super().fit(x, y, batch_size, epochs, verbose, callbacks, **kwargs)
 
     def _needs_warm_up(self, callbacks) -> bool:
@@ -228,6 +270,19 @@ class Segmenter(tf_keras.Model):
         compiled = self.compiled_metrics.metrics if self.compiled_metrics else []
         return [*self._means.values(), *compiled]
 
+    def save_own_variables(self, store):
+        """Write the variables that belong to no layer, and the callbacks' memory."""
+        super().save_own_variables(store)
+        store["callback_memory"] = self.callback_memory.values()
+
+    def load_own_variables(self, store):
+        """Read what `save_own_variables` wrote; older files hold no memory."""
+        own = {name: store[name] for name in store.keys()}  # noqa: SIM118 (an h5 group)
+        numbers = own.pop("callback_memory", None)
+        super().load_own_variables(own)
+        if numbers is not None:
+            self.callback_memory.numbers.assign(numbers)
+
     def get_config(self) -> dict:
         """Return the network and the settings as plain values."""
         return {**super().get_config(), "settings": dict(self.settings)}
@@ -250,10 +305,9 @@ class Segmenter(tf_keras.Model):
         return f"Segmenter({shown}, parameters={self.count_params():,})"
 
 
-def check_kl_terms(model: Segmenter) -> None:
+def check_kl_terms(model: Segmenter, *, expected: bool) -> None:
     """Raise unless every layer that draws a kernel has a KL term, and only those."""
     drawing = [layer for layer in model.layers if hasattr(layer, "kernel_stddev")]
-    expected = model.settings["method"] != "deterministic"
     if len(drawing) != len(model.bayesian_layers) or bool(drawing) != expected:
         raise ValueError(
             f"`method` {model.settings['method']!r} gave {len(drawing)} layers that "

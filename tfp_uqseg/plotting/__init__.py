@@ -14,14 +14,28 @@ from tfp_uqseg.plotting.panel import (
     panel_row,
     uncertainty_panel,
 )
+from tfp_uqseg.plotting.rates import rate_sweep
+from tfp_uqseg.plotting.reproduction import (
+    Series,
+    against_train_size,
+    retention_curves,
+    truth_slices,
+    uncertainties_together,
+)
 
 __all__ = [
     "PanelRow",
+    "Series",
+    "against_train_size",
     "largest_image",
     "loss_curves",
     "panel_row",
     "phantom_overview",
+    "rate_sweep",
     "reliability",
+    "retention_curves",
     "save",
+    "truth_slices",
+    "uncertainties_together",
     "uncertainty_panel",
 ]

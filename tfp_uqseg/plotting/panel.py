@@ -168,7 +168,7 @@ def uncertainty_panel(
     last = canvas.cells[-1]
     canvas.colour_bar(last[3], maps[0], f"{region}: expected entropy (nats)")
     canvas.colour_bar(last[4], maps[1], f"{region}: mutual information (nats)")
-    canvas.key(last[1], _region_key(regions))
+    canvas.key(last[1], region_key(regions))
     if any(row.mask is not None for row in rows):
         canvas.key(last[2], {f"ground truth {region} on the maps": TRUTH_OUTLINE})
     return canvas.plot
@@ -198,7 +198,7 @@ def _draw_anatomy(cells, row: PanelRow, sides, regions) -> None:
             cell.text(0.5, 0.03, "no labels", transform=cell.transAxes, **style)
             continue
         masks = drawing.shown(masks, sides)
-        for number, colour in enumerate(_region_key(regions).values()):
+        for number, colour in enumerate(region_key(regions).values()):
             drawing.fill(cell, masks[..., number], colour, alpha=0.35)
             drawing.outline(cell, masks[..., number], colour, linewidth=1.2)
 
@@ -220,7 +220,8 @@ def _draw_maps(cells, row: PanelRow, sides, chosen: int, tops) -> list:
     return maps
 
 
-def _region_key(regions) -> dict[str, str]:
+def region_key(regions: Sequence[str]) -> dict[str, str]:
+    """Return the colours of regions by their names in words."""
     return {
         REGION_NAMES.get(name, name): REGION_COLOURS.get(
             name, drawing.SERIES[number % len(drawing.SERIES)]

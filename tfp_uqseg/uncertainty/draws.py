@@ -41,7 +41,7 @@ class Prediction:
         logit_epistemic_variance: Eq. 11, second term, logit^2; None likewise.
         voxel_counts: int64 (num_draws, K), voxels with p_s > 0.5 over all images, in
             the region or in one that it contains.
-        num_draws: Number of network draws.
+        num_draws: Number of network draws, those of all members of an ensemble.
         num_latent_draws: Number of inner draws of each.
         seed: Seed of the draws.
     """
@@ -89,9 +89,10 @@ def predict(
 
     Args:
         model: A `tf_keras` model whose output is a distribution over logits or a tensor
-            of logits, (N, ..., K).
+            of logits, (N, ..., K); or an ensemble, whose `members` are such models.
         images: (N, H, W, C) or (N, D, H, W, C), preprocessed as in training.
-        num_draws: Number of network draws, numbered from 0.
+        num_draws: Number of network draws, numbered from 0; with an ensemble, of each
+            of its members.
         seed: Determines the draws together with their number.
         batch_size: Images per call of the network.
         num_latent_draws: Inner draws per draw; None: 4 for a model with latents, else
@@ -109,23 +110,25 @@ def predict(
     images = _check_images(model, images)
     num_draws = _checks.positive_integer("num_draws", num_draws)
     batch_size = _checks.positive_integer("batch_size", batch_size)
-    net = network.of(model)
-    inner = _latent_draws(net, num_latent_draws)
+    members = getattr(model, "members", [model])
+    inner = _latent_draws(network.of(members[0]), num_latent_draws)
     # Draws of a model without stochastic layers are equal: one is enough.
-    repeats = num_draws if net.layers else 1
+    repeats = num_draws if network.of(members[0]).layers else 1
     chunk = batch_size * _BATCHES_PER_CHUNK
     parts, counts = [], 0
     for start in range(0, len(images), chunk):
         part = images[start : start + chunk]
         shared = (batch_size, repeats, inner, seed, contained)
-        moments, count = _run_chunk(net, model, part, *shared)
+        moments, count = _run_chunk(members, part, *shared)
         parts.extend(moments)
         counts = counts + count
         if progress is not None:
             done = min(start + chunk, len(images))
             progress(done * num_draws, len(images) * num_draws)
-    counts = np.repeat(counts, num_draws // repeats, axis=0)
-    return _finish(parts, counts, repeats, num_draws, inner, seed)
+    total = repeats * len(members)
+    reported = max(total, num_draws) if len(members) == 1 else total
+    counts = np.repeat(counts, reported // total, axis=0)
+    return _finish(parts, counts, total, reported, inner, seed)
 
 
 def probabilities(
@@ -148,7 +151,9 @@ def probabilities(
         num_latent_draws: See `predict`.
     """
     images = _check_images(model, images)
-    net = network.of(model)
+    members = getattr(model, "members", [model])
+    draw, number = divmod(draw, len(members))
+    net = network.of(members[number])
     inner = tf.constant(_latent_draws(net, num_latent_draws))
     key = noise.draw_key(seed, draw)
     weights = net.draw_weights(key)
@@ -169,32 +174,36 @@ def _latent_draws(net: network.DrawnNetwork, requested: int | None) -> int:
     return requested or DEFAULT_LATENT_DRAWS
 
 
-def _run_chunk(net, model, images, batch_size, num_draws, inner, seed, contained):
+def _run_chunk(members, images, batch_size, num_draws, inner, seed, contained):
     """Return the moments of every batch of a chunk, and its counts per draw (S, K)."""
     batches = [
         images[start : start + batch_size]
         for start in range(0, len(images), batch_size)
     ]
-    features = [net.prefix(_pad(model, batch)) for batch in batches]
-    valid = [_valid(model, batch) for batch in batches]
-    moments, counts = [None] * len(batches), []
-    for draw in range(num_draws):
-        key = noise.draw_key(seed, draw)
-        weights = net.draw_weights(key)
-        number, count = tf.constant(float(draw + 1)), 0
-        for i in range(len(batches)):
-            drawn = (features[i], key, weights, tf.constant(inner))
-            state = moments[i] if draw else _empty(net, drawn)
-            arguments = (*drawn, number, valid[i], _nested(contained, state), state)
-            step = _compiled(net, "step", _make_step, arguments)
-            *moments[i], voxels = step(*arguments)
-            count = count + voxels.numpy()
-        counts.append(count)
+    valid = [_valid(members[0], batch) for batch in batches]
+    moments, counts, done = [None] * len(batches), {}, 0
+    for place, member in enumerate(members):
+        net = network.of(member)
+        features = [net.prefix(_pad(member, batch)) for batch in batches]
+        for draw in range(num_draws):
+            key = noise.draw_key(seed, draw)
+            weights, done, count = net.draw_weights(key), done + 1, 0
+            number = tf.constant(float(done))
+            for i in range(len(batches)):
+                drawn = (features[i], key, weights, tf.constant(inner))
+                state = _empty(net, drawn) if moments[i] is None else moments[i]
+                nested = _nested(contained, state)
+                arguments = (*drawn, number, valid[i], nested, state)
+                step = _compiled(net, "step", _make_step, arguments)
+                *moments[i], voxels = step(*arguments)
+                count = count + voxels.numpy()
+            counts[draw * len(members) + place] = count
     cropped = [
         [_crop(moment.numpy(), batch) for moment in state]
         for state, batch in zip(moments, batches, strict=True)
     ]
-    return cropped, np.stack(counts).astype(np.int64)
+    ordered = [counts[number] for number in sorted(counts)]
+    return cropped, np.stack(ordered).astype(np.int64)
 
 
 def _compiled(net: network.DrawnNetwork, name: str, make: Callable, arguments):

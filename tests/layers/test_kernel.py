@@ -10,6 +10,7 @@ from scipy import stats
 from tfp_uqseg import layers
 from tfp_uqseg.layers import noise
 
+TRANSPOSED = {"filters": 4, "kernel_size": 2, "strides": 2}
 KINDS = [
     (layers.Convolution2DFlipout, {"filters": 4, "kernel_size": 3, "strides": 2}),
     (layers.Convolution3DFlipout, {"filters": 4, "kernel_size": 3, "padding": "same"}),
@@ -18,7 +19,14 @@ KINDS = [
     (layers.DenseFlipout, {"units": 4}),
     (layers.Convolution2DLocalReparameterization, {"filters": 4, "kernel_size": 3}),
     (layers.Convolution3DLocalReparameterization, {"filters": 4, "kernel_size": 3}),
+    (layers.Convolution2DTransposeLocalReparameterization, TRANSPOSED),
+    (layers.Convolution3DTransposeLocalReparameterization, TRANSPOSED),
     (layers.DenseLocalReparameterization, {"units": 4}),
+    (layers.Convolution2DReparameterization, {"filters": 4, "kernel_size": 3}),
+    (layers.Convolution3DReparameterization, {"filters": 4, "kernel_size": 3}),
+    (layers.Convolution2DTransposeReparameterization, TRANSPOSED),
+    (layers.Convolution3DTransposeReparameterization, TRANSPOSED),
+    (layers.DenseReparameterization, {"units": 4}),
 ]
 IDS = [kind.__name__ for kind, _ in KINDS]
 
@@ -112,6 +120,63 @@ def test_flipout_decorrelates_the_examples_of_a_batch():
     assert abs(correlation) < 0.1
 
 
+def test_reparameterisation_answers_the_whole_batch_with_one_kernel():
+    layer = layers.Convolution2DReparameterization(4, 3, initial_stddev_ratio=0.5)
+    image = np.repeat(images_for(type(layer), 1), 2, axis=0)
+    first, second = layer(image, training=True)
+    np.testing.assert_allclose(first, second, atol=1e-5)
+    again = layer(image, training=True)
+    assert np.abs(again[0] - first).max() > 1e-2
+
+
+def mixture_kl(loc, stddev, share, wide, narrow):
+    """KL of one normal and the mixture, by quadrature on a fine grid."""
+    grid = np.linspace(loc - 12 * stddev, loc + 12 * stddev, 20001)
+    log_q = stats.norm.logpdf(grid, loc, stddev)
+    log_p = np.logaddexp(
+        np.log(share) + stats.norm.logpdf(grid, 0.0, wide),
+        np.log(1.0 - share) + stats.norm.logpdf(grid, 0.0, narrow),
+    )
+    return np.trapezoid(np.exp(log_q) * (log_q - log_p), grid)
+
+
+def test_kl_to_a_scale_mixture_is_that_of_quadrature():
+    prior = ("scale_mixture", 0.25, 0.5, 0.02)
+    layer = layers.DenseFlipout(64, prior=prior, seed=1)
+    layer.build((None, 64))
+    layer.kernel_loc.assign(tf.fill((64, 64), 0.03))
+    raw = np.log(np.expm1(0.05)).astype(np.float32)
+    layer.kernel_untransformed_scale.assign(tf.fill((64, 64), raw))
+    expected = 64 * 64 * mixture_kl(0.03, 0.05, *prior[1:])
+    # 8 fixed kernels of 4096 entries: the error is that of 32768 draws.
+    assert layer.kl_divergence().numpy() == pytest.approx(expected, rel=0.02)
+    with noise.use(noise.TrainingScope(noise.step_key(0, 3))):
+        assert layer.kl_divergence().numpy() == pytest.approx(expected, rel=0.06)
+
+
+def test_a_step_measures_the_mixture_at_the_kernel_it_draws():
+    layer = layers.DenseReparameterization(3, prior="scale_mixture", use_bias=False)
+    layer.build((None, 3))
+    key = noise.step_key(0, 1)
+    with noise.use(noise.TrainingScope(key)):
+        kernel = layer(tf.eye(3), training=True)
+        kl = layer.kl_divergence()
+    expected = -layer.kernel_prior.log_prob(kernel) - layer.kernel_posterior.entropy()
+    assert kl.numpy() == pytest.approx(expected.numpy(), rel=1e-5)
+
+
+def test_a_centred_prior_is_measured_from_its_kernel(tmp_path):
+    layer = layers.DenseFlipout(3, centred_prior=True, initial_stddev_ratio=1.0)
+    model = tf_keras.Sequential([tf_keras.Input((5,)), layer])
+    assert layer.kl_divergence().numpy() > 0.1
+    layer.kernel_prior_loc.assign(layer.kernel_loc)
+    assert layer.kl_divergence().numpy() == pytest.approx(0.0, abs=1e-4)
+    model.save(tmp_path / "model.keras")
+    loaded = tf_keras.models.load_model(tmp_path / "model.keras").layers[0]
+    assert loaded.kl_divergence().numpy() == pytest.approx(0.0, abs=1e-4)
+    assert loaded.kernel_prior_loc.numpy() == pytest.approx(layer.kernel_loc.numpy())
+
+
 def test_local_responses_differ_between_voxels():
     """Where a drawn kernel answers two equal voxels alike."""
     images, options = np.ones([1, 4, 4, 2], np.float32), {"use_bias": False}
@@ -196,6 +261,23 @@ def test_gradients_reach_mean_and_scale():
         ({"filters": 2, "kernel_size": 3, "padding": "full"}, "`padding` must be one"),
         ({"filters": 2, "kernel_size": 3, "prior": "flat"}, "`prior` must be one of"),
         ({"filters": 2, "kernel_size": 3, "prior": -1.0}, "positive standard dev"),
+        (
+            {"filters": 2, "kernel_size": 3, "prior": ("mixture", 1, 2)},
+            "`prior` must be \\('scale_mixture', share, wide, narrow\\) where",
+        ),
+        (
+            {"filters": 2, "kernel_size": 3, "prior": ("scale_mixture", 0.5, 1, 2)},
+            "with 0 < share < 1",
+        ),
+        (
+            {
+                "filters": 2,
+                "kernel_size": 3,
+                "prior": "scale_mixture",
+                "centred_prior": True,
+            },
+            "`centred_prior` needs a normal prior",
+        ),
         (
             {"filters": 2, "kernel_size": 3, "initial_stddev_ratio": 0.0},
             "`initial_stddev_ratio` must be finite and above 0",

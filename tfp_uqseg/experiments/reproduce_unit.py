@@ -1,0 +1,348 @@
+"""One unit of a reproduction: train a network, predict, score, leave a record."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import pathlib
+import time
+from collections.abc import Callable
+
+import numpy as np
+import tf_keras
+from scipy import stats
+
+from tfp_uqseg import _files, _rulings, callbacks, labels, models
+from tfp_uqseg.data import pipeline
+from tfp_uqseg.evaluation import calibration, overlap
+from tfp_uqseg.experiments import reproduce_data, reproduce_plan, schedule
+from tfp_uqseg.uncertainty import draws
+
+#: Rows of Figure 4.
+NUM_PANELS = 4
+#: Means over the brain that every record has, nats.
+UNCERTAINTIES = ("predictive_entropy", "expected_entropy", "mutual_information")
+#: A unit stops after so many patiences without progress, where epochs are open.
+_STOP_AFTER = 3
+#: Steps of the kernels' autoencoders.
+_PRIOR_STEPS = 2000
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where the records of a reproduction are.
+
+    Attributes:
+        folder: ``records`` of the reproduction.
+    """
+
+    folder: pathlib.Path
+
+    def record(self, unit: reproduce_plan.Unit) -> pathlib.Path:
+        """The scores of a unit; it is written last."""
+        return self.folder / f"{unit.key}.json"
+
+    def panels(self, unit: reproduce_plan.Unit) -> pathlib.Path:
+        """The maps of a unit that Figure 4 shows."""
+        return self.folder / f"{unit.key}.npz"
+
+    def network(self, unit: reproduce_plan.Unit) -> pathlib.Path:
+        """The trained network of a source."""
+        return self.folder / f"{unit.key}.keras"
+
+    @property
+    def kernel_prior(self) -> pathlib.Path:
+        """The deep weight prior that was fitted to the sources."""
+        return self.folder / "kernel_prior.npz"
+
+
+def run(
+    unit: reproduce_plan.Unit,
+    study: reproduce_data.Study,
+    budget: reproduce_plan.Budget,
+    place: Place,
+) -> dict:
+    """Train, predict and score one network; write and return its record.
+
+    Args:
+        unit: What to train.
+        study: The patients.
+        budget: What it may cost.
+        place: Where records are; files beside the record are written before it.
+
+    Returns:
+        Plain values: ``unit``, ``regions``, ``training``, ``patients`` (a row per set,
+        patient and region), ``images`` (a row per slice, first region) and
+        ``seconds_per_case``. All but the seconds depend on the seeds alone.
+    """
+    tf_keras.utils.set_random_seed(unit.seed)
+    model, training = _train_unit(unit, study, budget, place)
+    record = {
+        "unit": dataclasses.asdict(unit),
+        "regions": list(study.regions),
+        "training": training,
+        "num_draws": 0,
+        "seconds_per_case": None,
+        "patients": [],
+        "images": [],
+    }
+    if unit.method == reproduce_plan.SOURCE:
+        with _files.whole_file(place.network(unit)) as temporary:
+            model.save(temporary)
+    else:
+        record.update(_score_all(unit, model, study, budget, place))
+    _files.write_json(place.record(unit), record)
+    return record
+
+
+def _train_unit(unit, study, budget, place):
+    """Return the trained network of a unit, and how its training went."""
+    if unit.method == reproduce_plan.SOURCE:
+        ids = study.sets.sources
+    else:
+        ids = study.sets.train(unit.train_size, unit.seed)
+    model = _build(unit, study, budget, study.cohort(ids).num_slices, place)
+    cohort = study.cohort(ids, model.size_divisor)
+    validation = None
+    if budget.schedule == "plateau":
+        validation = study.cohort(study.sets.validation, model.size_divisor)
+    batch = min(budget.batch_size, cohort.num_slices)
+    steps = math.ceil(cohort.num_slices / batch)
+    if budget.steps is not None:
+        steps = max(1, budget.steps // budget.epochs)
+    model.compile(tf_keras.optimizers.Adam(budget.learning_rate))
+    start = time.monotonic()
+    histories = _fit(
+        model,
+        lambda member: _stream(cohort, budget, batch, unit.seed + 1000 * member),
+        lambda member: _callbacks(budget, steps),
+        epochs=budget.epochs,
+        steps_per_epoch=steps,
+        validation_data=None
+        if validation is None
+        else pipeline.slices(validation, batch_size=batch),
+        verbose=0,
+    )
+    return model, {
+        "steps": steps * sum(len(history["loss"]) for history in histories),
+        "seconds": time.monotonic() - start,
+        "data_loss": float(np.mean([h["data_loss"][-1] for h in histories])),
+        "slices": cohort.num_slices,
+        "cases": list(ids),
+    }
+
+
+def _build(unit, study, budget, num_train_examples: int, place):
+    """Return the compiled network of a unit."""
+    options = {}
+    if unit.method == "deep_weight":
+        options["kernel_prior"] = _kernel_prior(study, budget, place)
+    if unit.method in reproduce_plan.ENSEMBLES:
+        options["num_members"] = budget.members
+    source = unit.method == reproduce_plan.SOURCE
+    return models.build(
+        "deterministic" if source else unit.method,
+        backbone=unit.backbone,
+        input_shape=(None, None, len(study.modalities)),
+        num_regions=len(study.regions),
+        num_train_examples=num_train_examples,
+        base_filters=budget.base_filters,
+        seed=unit.seed,
+        dropout_rate=budget.dropout,
+        latent_size=budget.latent_size,
+        **options,
+    )
+
+
+def _kernel_prior(study, budget, place):
+    """Return the prior fitted to the sources' kernels, fitting it the first time."""
+    if not place.kernel_prior.is_file():
+        backbone = reproduce_plan.BACKBONES[0]
+        units = [
+            reproduce_plan.Unit(
+                reproduce_plan.SOURCE, backbone, budget.num_sources, number
+            )
+            for number in range(budget.source_networks)
+        ]
+        networks = [
+            tf_keras.models.load_model(place.network(unit), compile=False)
+            for unit in units
+        ]
+        prior = models.deep_weight.fit(
+            networks, latent_size=budget.latent_size, steps=_PRIOR_STEPS
+        )
+        prior.save(place.kernel_prior)
+    return models.deep_weight.load(place.kernel_prior)
+
+
+def _fit(model, stream: Callable, callbacks_of: Callable, **options) -> list[dict]:
+    """Train a network or every member of an ensemble; return the histories."""
+    if hasattr(model, "members"):
+        return model.fit(stream, callbacks=callbacks_of, **options)
+    return [model.fit(stream(0), callbacks=callbacks_of(0), **options).history]
+
+
+def _stream(cohort, budget, batch: int, seed: int):
+    """Return the training slices, epoch after epoch, in whole batches."""
+    return pipeline.slices(
+        cohort,
+        batch_size=batch,
+        shuffle=True,
+        augment=True,
+        repeat=True,
+        drop_remainder=True,
+        empty_share=lambda epoch: 1 / 3,
+        seed=seed,
+    )
+
+
+def _callbacks(budget, steps: int) -> list:
+    """Return what moves the learning rate, new for every network."""
+    if budget.schedule == "cosine":
+
+        def rate(epoch: int) -> float:
+            share = (epoch + 0.5) / budget.epochs
+            return schedule.learning_rate(share, peak=budget.learning_rate)
+
+        return [tf_keras.callbacks.LearningRateScheduler(rate)]
+    return [
+        callbacks.CyclicalLearningRate(
+            budget.learning_rate / 10, budget.learning_rate, 4 * steps
+        ),
+        callbacks.ReduceLROnPlateau(factor=budget.factor, patience=budget.patience),
+        callbacks.EarlyStopping(patience=_STOP_AFTER * budget.patience),
+    ]
+
+
+def _score_all(unit, model, study, budget, place) -> dict:
+    """Predict and score the patients of a unit; write the maps of Figure 4."""
+    everything = reproduce_plan.compares_methods(unit, budget)
+    parts = reproduce_data.SCORED if everything else ("test",)
+    patients, images, seconds, panels = [], [], [], {}
+    count = 0
+    for part in parts:
+        for patient in study.select(getattr(study.sets, part)):
+            if not patients:
+                # Tracing is no part of the time per case.
+                _predict(model, patient.images[:1], 1, unit.seed, budget)
+            start = time.monotonic()
+            found = _predict(model, patient.images, budget.num_draws, unit.seed, budget)
+            seconds.append(time.monotonic() - start)
+            count = found.num_draws
+            masks = _label_masks(found.mean_probabilities, patient, study.regions)
+            patients += score(part, patient, found, masks, study.regions)
+            images += score_images(part, patient, found, masks)
+            if part == "test" and len(panels) < 6 * NUM_PANELS:
+                panels.update(_panel(len(panels) // 6, patient, found, masks))
+    if everything:
+        with _files.whole_file(place.panels(unit)) as temporary:
+            np.savez_compressed(temporary, **panels)
+    return {
+        "num_draws": count,
+        "seconds_per_case": float(np.mean(seconds)),
+        "patients": patients,
+        "images": images if everything else [],
+    }
+
+
+def _predict(model, images, num_draws: int, seed: int, budget):
+    return draws.predict(
+        model,
+        images.astype(np.float32),
+        num_draws,
+        seed,
+        batch_size=budget.batch_size,
+    )
+
+
+def _label_masks(probabilities, patient, regions) -> np.ndarray:
+    """Return the masks of the label map; an inner region counts for outer ones."""
+    inside = probabilities > _rulings.PROBABILITY_THRESHOLD
+    ids = labels.label_map(inside, patient.label_scheme, regions)
+    return labels.region_masks(ids, patient.label_scheme, regions)
+
+
+def score(part: str, patient, found, masks, regions) -> list[dict]:
+    """Return the rows of one patient, one per region.
+
+    Args:
+        part: Name of its set.
+        patient: `reproduce_data.Patient`, slices first.
+        found: `draws.Prediction` of its images.
+        masks: (Z, H, W, K) masks of its label map.
+        regions: K names.
+    """
+    rows, brain = [], patient.brain
+    for index, region in enumerate(regions):
+        truth, predicted = patient.masks[..., index] > 0, masks[..., index] > 0
+        whole = [np.moveaxis(array, 0, 2) for array in (truth, predicted, brain)]
+        image = overlap.per_image(whole[0], whole[1], brain=whole[2])
+        probabilities = found.mean_probabilities[..., index]
+        maps = {name: getattr(found, name)[..., index][brain] for name in UNCERTAINTIES}
+        row = {
+            "part": part,
+            "case": patient.case_id,
+            "region": region,
+            "dice": overlap.dice(truth, predicted),
+            "iou": overlap.iou(truth, predicted),
+            "both_empty": overlap.both_empty(truth, predicted),
+            "image_dice": image.dice,
+            "image_iou": image.iou,
+            "nll": calibration.nll(truth, probabilities, brain),
+            "ece": calibration.ece(truth, probabilities, brain),
+        }
+        row.update({name: float(values.mean()) for name, values in maps.items()})
+        row.update(correlations(maps["expected_entropy"], maps["mutual_information"]))
+        rows.append(row)
+    return rows
+
+
+def correlations(aleatoric: np.ndarray, epistemic: np.ndarray) -> dict:
+    """Return Pearson's and Spearman's correlation over voxels; None without spread."""
+    # A network without draws leaves float rounding, which is no map.
+    flat = np.ptp(aleatoric) < 1e-6 or np.ptp(epistemic) < 1e-6
+    if flat:
+        return {"voxel_pearson": None, "voxel_spearman": None}
+    aleatoric, epistemic = aleatoric.astype(np.float64), epistemic.astype(np.float64)
+    return {
+        "voxel_pearson": float(stats.pearsonr(aleatoric, epistemic).statistic),
+        "voxel_spearman": float(stats.spearmanr(aleatoric, epistemic).statistic),
+    }
+
+
+def score_images(part: str, patient, found, masks) -> list[dict]:
+    """Return a row per slice for Figure 3: uncertainty, accuracy, Dice; first region.
+
+    The uncertainty is the mean total entropy over the slice's brain.
+    """
+    rows = []
+    for index, brain in enumerate(patient.brain):
+        if not brain.any():
+            continue
+        truth, predicted = patient.masks[index, ..., 0] > 0, masks[index, ..., 0] > 0
+        entropy = found.predictive_entropy[index, ..., 0]
+        rows.append(
+            {
+                "part": part,
+                "case": patient.case_id,
+                "uncertainty": float(entropy[brain].mean()),
+                "accuracy": float((truth == predicted)[brain].mean()),
+                "dice": overlap.dice(truth, predicted),
+                "tumour": bool(truth.any() or predicted.any()),
+            }
+        )
+    return rows
+
+
+def _panel(number: int, patient, found, masks) -> dict:
+    """Return the arrays of one row of Figure 4: the slice with the largest tumour."""
+    index = int(np.argmax(np.count_nonzero(patient.masks[..., 0], axis=(1, 2))))
+    values = {
+        "case": np.array(patient.case_id),
+        "image": patient.images[index, ..., 0].astype(np.float32),
+        "mask": patient.masks[index],
+        "predicted_mask": masks[index],
+        "aleatoric": found.expected_entropy[index, ..., 0],
+        "epistemic": found.mutual_information[index, ..., 0],
+    }
+    return {f"{number}/{name}": value for name, value in values.items()}
