@@ -25,10 +25,11 @@ from tfp_uqseg.uncertainty import draws, measures
 tfd = tfp.distributions
 
 #: Nodes and weights of the expectation under N(0, 1).
-NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(40)
-WEIGHTS = WEIGHTS / WEIGHTS.sum()
+NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(24)
+Z_NODES, Z_WEIGHTS = np.polynomial.hermite_e.hermegauss(90)
+WEIGHTS, Z_WEIGHTS = WEIGHTS / WEIGHTS.sum(), Z_WEIGHTS / Z_WEIGHTS.sum()
 #: A grid over z for densities that need not be smooth on the scale of the nodes.
-GRID = np.linspace(-9.0, 9.0, 3601)
+GRID = np.linspace(-20.0, 20.0, 8001)
 
 
 def inverse_softplus(values):
@@ -104,32 +105,34 @@ def test_training_loss_and_kl_to_the_posterior_make_up_the_evidence():
     images = rng.normal(size=(5, 2, 3, 1)).astype(np.float32)
     masks = (rng.random(images.shape) < special.expit(images)).astype(np.float32)
     tensor = tf_keras.Input((2, 3, 1))
-    layer = layers.Convolution2DFlipout(1, 1, prior=1.3, use_bias=False, seed=5)
+    layer = layers.Convolution2DFlipout(1, 1, prior=0.5, use_bias=False, seed=5)
     model = models.Segmenter(tensor, layers.PointLogits()(layer(tensor)))
     model.configure({"beta": 1.0, "seed": 0, "num_train_examples": len(images)})
-    layer.kernel_loc.assign([[[[0.4]]]])
+    layer.kernel_loc.assign([[[[0.9]]]])
     layer.kernel_untransformed_scale.assign(inverse_softplus(np.full([1] * 4, 0.8)))
-    model.compile(tf_keras.optimizers.SGD(0.0), loss=losses.CrossEntropy())
+    model.compile(
+        tf_keras.optimizers.SGD(0.0),
+        loss=losses.CrossEntropy(),
+        steps_per_execution=500,
+    )
     data = tf.data.Dataset.from_tensors((images, masks)).repeat()
     callback = models.segmenter.kl_callbacks.KLAnnealing(0)
     history = model.fit(
-        data, steps_per_epoch=3000, callbacks=[callback], verbose=0
+        data, steps_per_epoch=2000, callbacks=[callback], verbose=0
     ).history
     elbo = -history["loss"][0] * images.size
 
     w = np.linspace(-12.0, 12.0, 4801)
     logits = w[:, None] * images.ravel()
     signs = 2 * masks.ravel() - 1
-    log_joint = stats.norm.logpdf(w, 0, 1.3) + special.log_expit(signs * logits).sum(1)
+    log_joint = stats.norm.logpdf(w, 0, 0.5) + special.log_expit(signs * logits).sum(1)
     evidence = np.log(np.trapezoid(np.exp(log_joint), w))
-    q = stats.norm(0.4, 0.8)
-    to_posterior = np.trapezoid(
-        q.pdf(w) * (q.logpdf(w) - log_joint + evidence), w
-    )
+    q = stats.norm(0.9, 0.8)
+    to_posterior = np.trapezoid(q.pdf(w) * (q.logpdf(w) - log_joint + evidence), w)
     assert to_posterior > 0.2
-    # The cross-entropy of 3000 drawn weights has a standard error of about 0.05 nats.
-    assert elbo + to_posterior == pytest.approx(evidence, abs=0.2)
-    assert history["kl"][0] > 0.4
+    # The cross-entropy of 2000 drawn weights has a standard error of about 0.07 nats.
+    assert elbo + to_posterior == pytest.approx(evidence, abs=0.25)
+    assert history["kl"][0] > 1.5
 
 
 # --- Eq. 10 and 11 -------------------------------------------------------------------
@@ -140,7 +143,7 @@ def logit_network(latents=False):
     tensor = images = tf_keras.Input((3, 3, 4))
     if latents:
         tensor = bottleneck.AsTensor()(layers.GaussianLatent(0.7, seed=3)(tensor))
-    kernel = layers.Convolution2DFlipout(2, 1, initial_stddev_ratio=1.0, seed=4)
+    kernel = layers.Convolution2DFlipout(4, 1, initial_stddev_ratio=1.0, seed=4)
     return tf_keras.Model(images, layers.GaussianLogits()(kernel(tensor)))
 
 
@@ -185,12 +188,17 @@ def test_the_two_terms_of_equation_11_are_the_variance_of_the_mixture(latents):
 
 def decoder(z):
     """Mean (..., 2) and standard deviation of two voxels given z: far from linear."""
-    loc = np.stack([1.5 * np.tanh(2.0 * z), 0.6 * np.square(z) - 1.0], axis=-1)
+    loc = np.stack([1.5 * np.tanh(2.0 * z), np.cos(1.5 * z) - 0.5], axis=-1)
     stddev = np.stack([0.5 + 0.3 * np.cos(z), 0.7 + 0.0 * z], axis=-1)
     return loc, stddev
 
 
-def log_marginal(w):
+def deaf_decoder(z):
+    """Two voxels that are N(0, 1) whatever z is."""
+    return np.zeros([*z.shape, 2]), np.ones([*z.shape, 2])
+
+
+def log_marginal(w, decoder):
     """Return log p(w) and log p(z|w) on the grid, for w (n, 2), by quadrature."""
     loc, stddev = decoder(GRID)
     log_joint = stats.norm.logpdf(w[:, None, :], loc, stddev).sum(-1)
@@ -204,11 +212,11 @@ ENCODERS = {
     "fair": lambda w: (0.5 * np.tanh(w.sum(-1)), 0.5 + 0.2 * special.expit(w[..., 0])),
     "prior": lambda w: (0.0 * w[..., 0], 1.0 + 0.0 * w[..., 0]),
     "sharp": lambda w: (0.3 * w[..., 0], 0.15 + 0.0 * w[..., 0]),
-    "wide": lambda w: (0.2 * w[..., 1], 2.5 + 0.0 * w[..., 0]),
+    "wide": lambda w: (0.2 * w[..., 1], 1.8 + 0.0 * w[..., 0]),
 }
 
 
-def integrated_bound(encoder):
+def integrated_bound(encoder, decoder=decoder):
     """Return the expected bound, KL(q || p) and the gap, each by quadrature."""
     w = np.stack(np.meshgrid(NODES, NODES, indexing="ij"), -1).reshape(-1, 2)
     w = MAP_LOC + MAP_STDDEV * w
@@ -216,8 +224,8 @@ def integrated_bound(encoder):
     code_loc, code_stddev = encoder(w)
 
     # One example of the batch for every pair of nodes of w and z.
-    count = len(NODES)
-    z = (code_loc[:, None] + code_stddev[:, None] * NODES).ravel()
+    count = len(Z_NODES)
+    z = (code_loc[:, None] + code_stddev[:, None] * Z_NODES).ravel()
     w_of = np.repeat(w, count, axis=0)
     moments = [
         (np.broadcast_to(MAP_LOC, w_of.shape), np.broadcast_to(MAP_STDDEV, w_of.shape)),
@@ -226,10 +234,10 @@ def integrated_bound(encoder):
     ]
     tensors = tf.nest.map_structure(lambda x: tf.constant(x, tf.float32), moments)
     values, _ = bottleneck.latent_bound(tf.constant(w_of, tf.float32), *tensors)
-    weights = np.outer(w_weights, WEIGHTS).ravel()
+    weights = np.outer(w_weights, Z_WEIGHTS).ravel()
     bound = np.sum(weights * values.numpy().astype(np.float64))
 
-    log_p, log_posterior = log_marginal(w)
+    log_p, log_posterior = log_marginal(w, decoder)
     log_q = stats.norm.logpdf(w, MAP_LOC, MAP_STDDEV).sum(-1)
     log_r = stats.norm.logpdf(GRID, code_loc[:, None], code_stddev[:, None])
     gaps = np.trapezoid(np.exp(log_r) * (log_r - log_posterior), GRID, axis=1)
@@ -249,10 +257,12 @@ def test_the_latent_bound_exceeds_kl_by_what_the_encoder_misses(name):
 
 
 def test_equation_13_as_printed_bounds_nothing():
-    """Without log p(z) the sum falls below KL, the further the wider r is."""
-    bound, kl, _, log_prior = integrated_bound(ENCODERS["wide"])
-    printed = bound + log_prior
-    assert printed < kl - 1.0
+    """Without log p(z) the sum falls below KL, by the entropy of r if p(w|z) is deaf."""
+    bound, kl, _, log_prior = integrated_bound(ENCODERS["wide"], deaf_decoder)
+    entropy = stats.norm(0.0, 1.8).entropy()
+    assert bound > kl
+    assert bound + log_prior == pytest.approx(kl - entropy, abs=1e-3)
+    assert entropy > 2.0
 
 
 def test_the_recorded_bound_is_about_the_latents_that_the_network_draws():
@@ -291,7 +301,7 @@ def autoencoder():
     """An autoencoder of slices of two numbers with one latent, as arrays."""
     rng = np.random.default_rng(6)
     start = deep_weight.initial_parameters(2, 1, seed=0)
-    last = {name: 0.1 * rng.normal(size=start[name].shape) for name in start}
+    last = {name: 0.05 * rng.normal(size=start[name].shape) for name in start}
     return {name: (start[name] + last[name]).astype(np.float32) for name in start}
 
 
@@ -318,7 +328,7 @@ def integrated_density(parameters, slices):
     return log_p, gap
 
 
-@pytest.mark.parametrize("values", [(0.3, -0.2), (1.5, 1.0), (-2.0, 0.4)])
+@pytest.mark.parametrize("values", [(1.5, 1.0), (-2.0, 0.4)])
 def test_the_density_of_a_slice_is_bounded_by_what_the_encoder_misses(
     autoencoder, values
 ):
@@ -326,7 +336,7 @@ def test_the_density_of_a_slice_is_bounded_by_what_the_encoder_misses(
     found = deep_weight.negative_log_density(
         autoencoder, tf.constant(slices), noise.draw_key(0, 0)
     ).numpy()
-    error = found.std() / math.sqrt(len(found))
+    error = float(found.std()) / math.sqrt(len(found))
     log_p, gap = integrated_density(autoencoder, slices[:1])
     assert gap[0] > 10 * error
     assert found.mean() > -log_p[0]
@@ -337,16 +347,15 @@ def test_the_bound_of_a_layer_exceeds_kl_by_what_the_encoder_misses(autoencoder)
     """KL(q(w) || p(w)) of 16,384 equal slices, w in units of the layer times 0.3."""
     layer = layers.Convolution2DFlipout(128, (1, 2), use_bias=False, seed=7, name="it")
     layer.build((None, 4, 4, 128))
-    loc, stddev, scale = np.array([0.24, -0.12]), np.array([0.15, 0.09]), 0.3
+    loc, stddev, scale = np.array([0.3, -0.3]), np.array([0.1, 0.06]), 0.3
     shape = layer.kernel_loc.shape
     spread = np.broadcast_to(loc[None, :, None, None], shape)
     layer.kernel_loc.assign(spread)
     spread = np.broadcast_to(stddev[None, :, None, None], shape)
     layer.kernel_untransformed_scale.assign(inverse_softplus(spread))
     parameters = {f"1x2/{name}": value for name, value in autoencoder.items()}
-    found = deep_weight.kl_bound(
-        layer, parameters, {"it": scale}, noise.step_key(0, 0)
-    ).numpy()
+    key = noise.step_key(0, 0)
+    found = deep_weight.kl_bound(layer, parameters, {"it": scale}, key).numpy()
 
     w = np.stack(np.meshgrid(NODES, NODES, indexing="ij"), -1).reshape(-1, 2)
     w = loc + stddev * w
@@ -357,7 +366,8 @@ def test_the_bound_of_a_layer_exceeds_kl_by_what_the_encoder_misses(autoencoder)
     gap = np.sum(weights * gap)
     assert gap > 0.05
     assert found / 128**2 > kl
-    assert found / 128**2 == pytest.approx(kl + gap, abs=0.03)
+    # The standard error of so many slices is 0.008 nats.
+    assert found / 128**2 == pytest.approx(kl + gap, abs=0.04)
 
 
 # --- Local reparameterisation --------------------------------------------------------

@@ -8,7 +8,7 @@ import pytest
 
 from tfp_uqseg import models, optimizers
 from tfp_uqseg.data import augment, cohort
-from tfp_uqseg.experiments import config, train
+from tfp_uqseg.experiments import config, networks
 from tfp_uqseg.experiments.config import TrainConfig
 
 
@@ -27,10 +27,10 @@ def test_absent_settings_take_their_defaults():
 
 
 def test_names_of_methods_and_backbones_are_those_of_the_builder():
-    assert set(config.METHODS) == set(models.METHODS)
+    assert set(config.METHODS) == {*models.METHODS, *models.ENSEMBLES}
     assert set(config.BACKBONES) == set(models.BACKBONES)
     assert set(config.RATERS) == set(cohort.RATERS)
-    assert set(config.LOSSES) == set(train._LOSSES)
+    assert set(config.LOSSES) == set(networks.LOSSES)
     assert set(config.OPTIMIZERS) == set(optimizers.OPTIMIZERS)
     assert set(config.AUGMENTATIONS) == {*augment.PRESETS, "none"}
 
@@ -52,7 +52,7 @@ def test_epochs_are_thirty_unless_epochs_or_time_say_otherwise(settings, epochs)
     ("name", "value", "message"),
     [
         ("method", "ensemble", "`method` must be one of 'latent', 'flipout'"),
-        ("backbone", "vnet", "`backbone` must be one of 'unet'"),
+        ("backbone", "resnet", "`backbone` must be one of 'unet', 'vnet'"),
         ("loss", "focal", "`loss` must be one of"),
         ("precision", "float16", "`precision` must be one of 'auto', 'float32'"),
         ("raters", "all", "`raters` must be one of"),

@@ -130,6 +130,12 @@ def trained(monkeypatch):
     return keys
 
 
+@pytest.fixture
+def no_page(monkeypatch):
+    """Records alone: drawing takes longer than everything else."""
+    monkeypatch.setattr(reproduce, "_write", lambda out, *_: out / "index.md")
+
+
 @pytest.fixture(scope="module")
 def phantom_folder(tmp_path_factory):
     """A phantom for `TINY`, made once."""
@@ -173,14 +179,14 @@ def test_the_page_holds_every_table_and_figure_beside_the_papers(out, trained):
     assert "num_draws 2" in text
 
 
-def test_a_repeated_call_trains_nothing_and_a_lost_record_one_unit(out, trained):
-    page = run(out)
-    first, count = page.read_text("utf-8"), len(trained)
+def test_a_lost_record_is_all_that_a_repeated_call_makes(out, trained, no_page):
+    run(out)
+    count = len(trained)
     assert count == len(reproduce_plan.units(TINY))
     run(out)
     assert len(trained) == count
     (out / "records" / "latent-unet-n01-s1.json").unlink()
-    assert run(out).read_text("utf-8") == first or "seconds" in first
+    run(out)
     assert trained[count:] == ["latent-unet-n01-s1"]
     # A source is needed as long as no prior was fitted to it.
     (out / "records" / "source-unet-n01-s0.keras").unlink()
@@ -188,7 +194,7 @@ def test_a_repeated_call_trains_nothing_and_a_lost_record_one_unit(out, trained)
     assert trained[count + 1 :] == ["source-unet-n01-s0"]
 
 
-def test_a_stopped_call_goes_on_where_it_stopped(out, trained, monkeypatch):
+def test_a_stopped_call_goes_on_where_it_stopped(out, trained, no_page, monkeypatch):
     train, stop_at = reproduce_unit._train_unit, 4
 
     def stop(*arguments):
@@ -205,7 +211,7 @@ def test_a_stopped_call_goes_on_where_it_stopped(out, trained, monkeypatch):
     assert len(trained) == len(set(trained)) == len(reproduce_plan.units(TINY))
 
 
-def test_a_record_holds_the_scores_of_every_patient_and_region(out, trained):
+def test_a_record_holds_the_scores_of_every_patient_and_region(out, trained, no_page):
     run(out)
     path = out / "records" / "latent-unet-n02-s0.json"
     record = json.loads(path.read_text("utf-8"))
@@ -221,7 +227,7 @@ def test_a_record_holds_the_scores_of_every_patient_and_region(out, trained):
     assert {row["part"] for row in rows} == {"test"}
 
 
-def test_another_budget_or_seed_in_the_same_folder_is_an_error(out, trained):
+def test_another_budget_or_seed_in_the_same_folder_is_an_error(out, trained, no_page):
     run(out)
     with pytest.raises(FileExistsError, match="another scale, seed or set of patients"):
         run(out, seed=1)
@@ -230,7 +236,7 @@ def test_another_budget_or_seed_in_the_same_folder_is_an_error(out, trained):
         reproduce.reproduce(None, out, budget=other, verbose=False)
 
 
-def test_a_damaged_record_is_named(out, trained):
+def test_a_damaged_record_is_named(out, trained, no_page):
     run(out)
     path = out / "records" / "latent-unet-n02-s1.json"
     path.write_text('{"unit": {}}')

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import types
+
 import numpy as np
 import pytest
 import tf_keras
@@ -170,6 +172,18 @@ def test_the_number_of_networks_has_a_default(bayesian, network):
     few = SQUARE[:1]
     assert test_time.predict(network, few, num_networks=5).num_draws == 8
     assert test_time.predict(bayesian, few, num_draws=1).num_draws == 20
+
+
+def test_members_of_an_ensemble_are_networks(network):
+    other = convolution()
+    other.set_weights([2 * weight for weight in network.get_weights()])
+    ensemble = types.SimpleNamespace(members=[network, other])
+    prediction = test_time.predict(ensemble, SQUARE)
+    parts = [stack_of(member, SQUARE).mean(axis=0) for member in ensemble.members]
+    np.testing.assert_allclose(
+        prediction.epistemic_variance, np.var(parts, axis=0), atol=1e-6
+    )
+    assert prediction.num_draws == 16
 
 
 def test_seeds_decide_which_transforms_come(network):

@@ -17,7 +17,7 @@ class CyclicalLearningRate(memory.Remembering):
 
     At the optimiser's iteration t, counted from 0, with c = floor(t / (2 step_size)):
 
-        x = |t / step_size - 2 c - 1|
+        x = abs(t / step_size - 2 c - 1)
         rate = scale * (base_rate + (max_rate - base_rate) * (1 - x) * height)
 
     and height = 1 for ``"triangular"``, 2^-c for ``"triangular2"``, gamma^t for

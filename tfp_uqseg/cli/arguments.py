@@ -6,7 +6,7 @@ import argparse
 
 import tfp_uqseg
 from tfp_uqseg import labels
-from tfp_uqseg.cli import rates, texts, values
+from tfp_uqseg.cli import networks, rates, texts, values
 from tfp_uqseg.experiments import config as config_module
 from tfp_uqseg.experiments import reproduce_plan as plan_module
 
@@ -72,13 +72,7 @@ def _add_train(command) -> None:
     length.add_argument("--epochs", type=values.count, metavar="N", help="most epochs")
     _add_minutes(length, None)
     network = command.add_argument_group("network")
-    _add_network(network, defaults)
-    network.add_argument(
-        "--base-filters",
-        type=values.count,
-        metavar="N",
-        help=f"width of the first convolution ({defaults.base_filters})",
-    )
+    networks.add(network, defaults)
     learning = command.add_argument_group("learning")
     _add_learning(learning, defaults)
     _add_training_data(command.add_argument_group("data"))
@@ -112,20 +106,6 @@ def _add_training_data(data) -> None:
         action="store_false",
         default=None,
         help="keep slices in temporary files, for cohorts larger than memory",
-    )
-
-
-def _add_network(group, defaults) -> None:
-    group.add_argument(
-        "--method",
-        choices=config_module.METHODS,
-        help="latent: the paper's network; flipout: every convolution Bayesian; "
-        f"deterministic ({defaults.method})",
-    )
-    group.add_argument(
-        "--backbone",
-        choices=config_module.BACKBONES,
-        help=f"({defaults.backbone})",
     )
 
 
@@ -282,7 +262,7 @@ def _add_demo(command) -> None:
     command.add_argument(
         "--out", default="uqseg_demo", metavar="DIR", help="new folder (uqseg_demo)"
     )
-    _add_network(command, config_module.TrainConfig())
+    networks.add_kind(command, config_module.TrainConfig())
     command.set_defaults(method="latent", backbone="unet")
     _add_minutes(command, 2.5)
     _add_draws(command)

@@ -10,8 +10,18 @@ import pathlib
 
 from tfp_uqseg import _checks, _files
 
-METHODS = ("latent", "flipout", "deterministic")
-BACKBONES = ("unet",)
+METHODS = (
+    "latent",
+    "flipout",
+    "reparameterization",
+    "local_reparameterization",
+    "deep_weight",
+    "mc_dropout",
+    "deterministic",
+    "deep_ensemble",
+    "ensemble_mc_dropout",
+)
+BACKBONES = ("unet", "vnet", "fcn")
 LOSSES = ("dice_cross_entropy", "cross_entropy")
 PRECISIONS = ("auto", "float32", "bfloat16")
 RATERS = ("label", "random", "mean")
@@ -32,9 +42,8 @@ class TrainConfig:
     """Every choice that a training run makes.
 
     Attributes:
-        method: ``"latent"`` (the paper's network), ``"flipout"`` (every convolution
-            Bayesian) or ``"deterministic"``.
-        backbone: ``"unet"``.
+        method: Among METHODS, see `models.build`.
+        backbone: Among BACKBONES.
         regions: Names of the regions to learn, ``("WT", "TC", "ET")`` or
             ``("tumour",)``; None takes what the label scheme offers.
         modalities: Names of the input modalities in the order of the channels; None
@@ -43,6 +52,13 @@ class TrainConfig:
         label_scheme_given: Whether `label_scheme` overrules the files' names; filled in
             by `train`.
         base_filters: Filters of the first convolution; doubled at every level.
+        num_members: Networks of an ensemble; `max_minutes` is shared by them.
+        dropout_rate: Share of the channels that ``"mc_dropout"`` drops.
+        warm_start: Folder of a run whose network, ``"deterministic"`` and of the same
+            backbone and width, gives the first weights (`models.warm_start`).
+        freeze_backbone: Whether those weights stay (``"latent"`` alone).
+        centred_prior: Whether the kernels' prior is centred on them.
+        kernel_prior: File of a `models.deep_weight.KernelPrior`, for ``"deep_weight"``.
         epochs: Most passes over the training slices; None leaves them to
             `max_minutes`, or takes 30 without it.
         max_minutes: Longest training time in minutes, over all parts of a resumed
@@ -91,6 +107,12 @@ class TrainConfig:
     label_scheme: str | None = None
     label_scheme_given: bool = False
     base_filters: int = 16
+    num_members: int = 5
+    dropout_rate: float = 0.3
+    warm_start: str | None = None
+    freeze_backbone: bool = False
+    centred_prior: bool = False
+    kernel_prior: str | None = None
     epochs: int | None = None
     max_minutes: float | None = None
     batch_size: int = 8
@@ -125,7 +147,7 @@ class TrainConfig:
         """
         for name, allowed in _ALLOWED.items():
             _checks.one_of(name, getattr(self, name), allowed)
-        for name in ("base_filters", "batch_size"):
+        for name in ("base_filters", "batch_size", "num_members"):
             _checks.positive_integer(name, getattr(self, name))
         for name in ("regions", "modalities"):
             self._set(name, _names(name, getattr(self, name)))
@@ -140,6 +162,7 @@ class TrainConfig:
         if self.max_minutes is not None:
             _above_zero("max_minutes", self.max_minutes)
         _seed(self.seed)
+        _network(self)
         _size(self)
         self._set("augment", _augment(self.augment))
 
@@ -213,6 +236,8 @@ _ALLOWED = {
     "raters": RATERS,
     "intensity": INTENSITIES,
     "label_scheme_given": (True, False),
+    "freeze_backbone": (True, False),
+    "centred_prior": (True, False),
     "cache": (True, False),
     "keep": KEEPS,
     "optimizer": OPTIMIZERS,
@@ -276,6 +301,21 @@ def _augment(value: object) -> bool | str | dict:
             raise ValueError(f"`augment` must hold plain values: {error}.") from error
     _checks.one_of("augment", value, (True, False, *AUGMENTATIONS))
     return {"flips": True, "none": False}.get(value, value)
+
+
+def _network(config: TrainConfig) -> None:
+    """Check what depends on the method and on where the weights come from."""
+    if not 0.0 <= config.dropout_rate < 1.0:
+        raise ValueError(
+            f"`dropout_rate` must be from 0 to below 1; got {config.dropout_rate!r}."
+        )
+    for name in ("freeze_backbone", "centred_prior"):
+        if getattr(config, name) and config.warm_start is None:
+            raise ValueError(f"`{name}` needs `warm_start`, a run to start from.")
+    if config.kernel_prior is not None and config.method != "deep_weight":
+        raise ValueError(
+            f"`kernel_prior` is for `method`='deep_weight'; got {config.method!r}."
+        )
 
 
 def _size(config: TrainConfig) -> None:

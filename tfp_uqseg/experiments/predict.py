@@ -7,13 +7,12 @@ import pathlib
 from collections.abc import Iterable, Sequence
 
 import tensorflow as tf
-import tf_keras
 
 from tfp_uqseg import _checks, serving
 from tfp_uqseg.data import case as case_module
 from tfp_uqseg.data import splits
 from tfp_uqseg.experiments import config as config_module
-from tfp_uqseg.experiments import progress, runs, train
+from tfp_uqseg.experiments import networks, progress, runs, train
 
 _SHOWN = 5
 
@@ -59,7 +58,7 @@ def predict(
     """
     folder = runs.open_run(run)
     settings = config_module.load(folder.config)
-    model = load_model(folder)
+    model = networks.load(folder)
     arguments = [
         {
             "seed": seed,
@@ -140,28 +139,6 @@ def choose(
     if not ids:
         raise ValueError(f"`part` {part!r} of the split must have cases; it is empty.")
     return splits.select(cases, ids)
-
-
-def load_model(run: runs.Run) -> tf_keras.Model:
-    """Return the network of a run.
-
-    Raises:
-        FileNotFoundError: If no epoch was finished.
-        ValueError: If the file is damaged.
-    """
-    if not run.model.is_file():
-        raise FileNotFoundError(
-            f"{run.model} must exist; the run has not finished an epoch. Continue it "
-            "with `--resume`."
-        )
-    try:
-        return tf_keras.models.load_model(run.model, compile=False)
-    except Exception as error:
-        # Keras raises many kinds for a damaged file, and all mean the same here.
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ValueError(
-            f"{run.model} must be a saved network; it cannot be read ({reason})."
-        ) from error
 
 
 def _is_done(model, case, maps, num_draws, options) -> bool:

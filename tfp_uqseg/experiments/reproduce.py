@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import gc
 import json
+import logging
 import os
 import pathlib
 from collections.abc import Sequence
@@ -134,7 +135,14 @@ def _work(unit, study, budget, place, number: str, verbose: bool) -> dict:
     # Graphs of earlier networks would pile up.
     tf_keras.backend.clear_session()
     gc.collect()
-    record = reproduce_unit.run(unit, study, budget, place)
+    logger = logging.getLogger("tensorflow")
+    level = logger.level
+    # TensorFlow warns of one network after another that it traces too often.
+    logger.setLevel(logging.ERROR)
+    try:
+        record = reproduce_unit.run(unit, study, budget, place)
+    finally:
+        logger.setLevel(level)
     if verbose:
         rows = [
             row["dice"]

@@ -85,7 +85,8 @@ def sections(
         figures: Names of the figures that were drawn.
     """
     found = [
-        *_of_the_paper(study, results, curves),
+        *_of_its_tables(study, results),
+        *_of_its_pictures(results, curves),
         *_beyond_the_paper(study, results),
     ]
     return [
@@ -97,7 +98,7 @@ def sections(
     ]
 
 
-def _of_the_paper(study, results, curves) -> list[reproduce_page.Section]:
+def _of_its_tables(study, results) -> list[reproduce_page.Section]:
     section, budget = reproduce_page.Section, results.budget
     return [
         section(
@@ -125,6 +126,12 @@ def _of_the_paper(study, results, curves) -> list[reproduce_page.Section]:
             table=reproduce_tables.by_train_size(results, "iou"),
             notes=[_iou_reason()],
         ),
+    ]
+
+
+def _of_its_pictures(results, curves) -> list[reproduce_page.Section]:
+    section = reproduce_page.Section
+    return [
         section(
             "Figure 3, accuracy against the data that are retained",
             ["Slices are removed by their mean total entropy, the least sure first."],

@@ -31,6 +31,10 @@ class Run:
         """The trained network, for `tf_keras.models.load_model`."""
         return self.folder / "model.keras"
 
+    def member(self, index: int) -> Run:
+        """The run of one member of an ensemble."""
+        return Run(self.folder / "members" / f"member_{index}")
+
     @property
     def config(self) -> pathlib.Path:
         """The settings, as `TrainConfig.save` wrote them."""

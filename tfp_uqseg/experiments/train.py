@@ -12,18 +12,14 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
-from tfp_uqseg import _files, callbacks, losses, models, optimizers, plotting
+from tfp_uqseg import _files, callbacks, models, plotting
 from tfp_uqseg.data import augment, pipeline, preprocess, splits
 from tfp_uqseg.data import case as case_module
 from tfp_uqseg.experiments import config as config_module
-from tfp_uqseg.experiments import keeping, progress, runs, schedule
+from tfp_uqseg.experiments import keeping, networks, progress, runs, schedule
 
 #: Slices with tumour on which `latent.json` is measured.
 _LATENT_SLICES = 16
-_LOSSES = {
-    "dice_cross_entropy": losses.DiceCrossEntropy,
-    "cross_entropy": losses.CrossEntropy,
-}
 
 
 def train(
@@ -42,7 +38,9 @@ def train(
     (what the code carries, and whether the answers heed it), TensorBoard ``logs/`` and
     ``backup/``, from which a run that was stopped at any moment resumes at its last
     whole epoch: weights, optimiser, annealing, schedule, elapsed time and the order of
-    the slices go on. Time after the last whole epoch is lost and not counted.
+    the slices go on. Time after the last whole epoch is lost and not counted. An
+    ensemble's folder holds such a folder for every member, ``members/member_0`` and so
+    on, in place of the network; it resumes at the member that was running.
 
     The weights kept are those of the last epoch: the learning rate has then come down
     and the KL has had its full weight, and a handful of validation patients is too few
@@ -79,6 +77,8 @@ def train(
         split = _make_split(cases, settings.seed) if split is None else split
     if verbose:
         _say_unlabelled(cases)
+    if settings.method in models.ENSEMBLES:
+        return _train_members(cases, run, settings, split, resume, verbose)
     learn, validate = _gather(cases, split, settings, verbose)
     settings = _resolved(settings, learn)
     if resume:
@@ -86,13 +86,37 @@ def train(
     else:
         runs.write_start(run, settings, split)
     with _precision(settings.precision):
-        model = _build(settings, learn)
+        model = networks.build(settings, pipeline.count_slices(learn))
         _fit(run, model, settings, learn, validate, verbose)
     history = runs.read_history(run)
     if history:
         plotting.save(plotting.loss_curves(history), run.losses)
         if settings.method == "latent":
             _report_latent(run, model, validate or learn, history[-1], verbose)
+    return run
+
+
+def _train_members(cases, run, settings, split, resume: bool, verbose: bool):
+    """Train the members of an ensemble as runs of their own, one after the other."""
+    if resume:
+        settings.save(run.config)
+    else:
+        runs.write_start(run, settings, split)
+    for index in range(settings.num_members):
+        place = run.member(index)
+        own = networks.member_settings(settings, index)
+        started = place.config.exists()
+        if started:
+            lengths = {name: getattr(own, name) for name in runs.EXTENDABLE}
+            own = dataclasses.replace(config_module.load(place.config), **lengths)
+        if verbose:
+            progress.say(f"member {index + 1} of {settings.num_members}")
+        train(cases, place.folder, own, split=split, resume=started, verbose=verbose)
+    # What reading the studies decided is the same for all members.
+    first = config_module.load(run.member(0).config)
+    known = ("regions", "modalities", "label_scheme", "size", "precision")
+    found = {name: getattr(first, name) for name in known}
+    dataclasses.replace(settings, **found).save(run.config)
     return run
 
 
@@ -216,28 +240,6 @@ def _precision(name: str) -> Iterator[None]:
         yield
     finally:
         tf_keras.mixed_precision.set_global_policy(before)
-
-
-def _build(settings, cohort) -> models.Segmenter:
-    model = models.build(
-        settings.method,
-        backbone=settings.backbone,
-        input_shape=(None, None, len(settings.modalities)),
-        num_regions=len(settings.regions),
-        num_train_examples=pipeline.count_slices(cohort),
-        base_filters=settings.base_filters,
-        beta=settings.beta,
-        seed=settings.seed,
-    )
-    model.compile(
-        optimizer=optimizers.make(
-            settings.optimizer,
-            settings.learning_rate,
-            weight_decay=settings.weight_decay,
-        ),
-        loss=_LOSSES[settings.loss](),
-    )
-    return model
 
 
 def _report_latent(run, model, cohort, last: dict, verbose: bool) -> None:

@@ -53,8 +53,8 @@ def predict(
         images: (N, H, W, C) or (N, D, H, W, C); H and W are flipped and turned.
         num_draws: Number of transforms.
         seed: Determines the transforms and, as in `draws.predict`, the networks.
-        num_networks: Network draws; None: 20 for a model with stochastic layers, else
-            1, all a deterministic model has.
+        num_networks: Network draws, of each member with an ensemble; None: 20 for a
+            model with stochastic layers, else 1, all a deterministic model has.
         batch_size: Images per call of the network.
         num_latent_draws: See `draws.predict`.
         contained: See `draws.predict`.
@@ -88,7 +88,7 @@ def predict(
         moments.add(p / np.float32(num_draws))
         counts += [found[transform] for transform in chosen]
     inner = 1
-    if network.of(model).has_latents:
+    if network.of(_members(model)[0]).has_latents:
         inner = num_latent_draws or draws.DEFAULT_LATENT_DRAWS
     return moments.prediction(np.stack(counts), inner, seed)
 
@@ -168,9 +168,15 @@ def _check(images) -> np.ndarray:
 def _number_of_networks(model: tf_keras.Model, requested: int | None) -> int:
     if requested is not None:
         requested = _checks.positive_integer("num_networks", requested)
-    if not network.of(model).layers:
-        return 1
-    return requested or DEFAULT_NETWORKS
+    members = _members(model)
+    if not network.of(members[0]).layers:
+        return len(members)
+    return len(members) * (requested or DEFAULT_NETWORKS)
+
+
+def _members(model: tf_keras.Model) -> list[tf_keras.Model]:
+    """The networks of an ensemble, or the one there is."""
+    return getattr(model, "members", [model])
 
 
 def _transforms(seed: int, count: int, *, square: bool) -> list[int]:

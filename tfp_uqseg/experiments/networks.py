@@ -1,0 +1,105 @@
+"""The network that the settings of a run describe, new or from its folder."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import tf_keras
+
+from tfp_uqseg import losses, models, optimizers
+from tfp_uqseg.experiments import config as config_module
+from tfp_uqseg.experiments import runs
+from tfp_uqseg.models import ensemble
+
+LOSSES = {
+    "dice_cross_entropy": losses.DiceCrossEntropy,
+    "cross_entropy": losses.CrossEntropy,
+}
+
+
+def build(
+    settings: config_module.TrainConfig, num_train_examples: int
+) -> models.Segmenter:
+    """Return the compiled network of a run, before its first step.
+
+    Args:
+        settings: Of the run, regions and modalities filled in.
+        num_train_examples: Training slices.
+
+    Raises:
+        ValueError: The network of `warm_start` is of another kind.
+        FileNotFoundError: `warm_start` or `kernel_prior` is not there.
+    """
+    prior = settings.kernel_prior
+    model = models.build(
+        settings.method,
+        backbone=settings.backbone,
+        input_shape=(None, None, len(settings.modalities)),
+        num_regions=len(settings.regions),
+        num_train_examples=num_train_examples,
+        base_filters=settings.base_filters,
+        dropout_rate=settings.dropout_rate,
+        centred_prior=settings.centred_prior,
+        kernel_prior=None if prior is None else models.deep_weight.load(prior),
+        beta=settings.beta,
+        seed=settings.seed,
+    )
+    if settings.warm_start is not None:
+        source = load(runs.open_run(settings.warm_start))
+        models.warm_start(model, source, freeze=settings.freeze_backbone)
+    model.compile(
+        optimizer=optimizers.make(
+            settings.optimizer,
+            settings.learning_rate,
+            weight_decay=settings.weight_decay,
+        ),
+        loss=LOSSES[settings.loss](),
+    )
+    return model
+
+
+def member_settings(
+    settings: config_module.TrainConfig, index: int
+) -> config_module.TrainConfig:
+    """Return the settings of one member of an ensemble.
+
+    A member differs in its seed, which decides its first weights and the order of its
+    slices; its share of the time is the same for all.
+    """
+    minutes = settings.max_minutes
+    return dataclasses.replace(
+        settings,
+        method=models.ENSEMBLES[settings.method],
+        seed=ensemble.member_seed(settings.seed, index),
+        max_minutes=None if minutes is None else minutes / settings.num_members,
+    )
+
+
+def load(run: runs.Run) -> tf_keras.Model | models.Ensemble:
+    """Return the network of a run, or the ensemble of its members.
+
+    Raises:
+        FileNotFoundError: If no epoch was finished.
+        ValueError: If a file is damaged.
+    """
+    settings = config_module.load(run.config)
+    if settings.method not in models.ENSEMBLES:
+        return _load_one(run)
+    members = [_load_one(run.member(index)) for index in range(settings.num_members)]
+    return models.Ensemble(members, method=settings.method, seed=settings.seed)
+
+
+def _load_one(run: runs.Run) -> tf_keras.Model:
+    if not run.model.is_file():
+        raise FileNotFoundError(
+            f"{run.model} must exist; the run has not finished an epoch. Continue it "
+            "with `--resume`."
+        )
+    try:
+        return tf_keras.models.load_model(run.model, compile=False)
+    except Exception as error:
+        # Keras raises many kinds for a damaged file, and all mean the same here.
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ValueError(
+            f"{run.model} must be a saved network; it cannot be read ({reason})."
+        ) from error
