@@ -17,7 +17,7 @@ import tensorflow_probability as tfp
 import tf_keras
 from scipy import integrate, special, stats
 
-from tfp_uqseg import layers, losses, models
+from tfp_uqseg import callbacks, layers, losses, models
 from tfp_uqseg.layers import noise, priors
 from tfp_uqseg.models import bottleneck, deep_weight
 from tfp_uqseg.uncertainty import draws, measures
@@ -116,9 +116,9 @@ def test_training_loss_and_kl_to_the_posterior_make_up_the_evidence():
         steps_per_execution=500,
     )
     data = tf.data.Dataset.from_tensors((images, masks)).repeat()
-    callback = models.segmenter.kl_callbacks.KLAnnealing(0)
+    annealing = callbacks.KLAnnealing(0)  # of none
     history = model.fit(
-        data, steps_per_epoch=2000, callbacks=[callback], verbose=0
+        data, steps_per_epoch=2000, callbacks=[annealing], verbose=0
     ).history
     elbo = -history["loss"][0] * images.size
 
@@ -257,7 +257,7 @@ def test_the_latent_bound_exceeds_kl_by_what_the_encoder_misses(name):
 
 
 def test_equation_13_as_printed_bounds_nothing():
-    """Without log p(z) the sum falls below KL, by the entropy of r if p(w|z) is deaf."""
+    """Without log p(z) the sum falls below KL, by H[r] if the decoder ignores z."""
     bound, kl, _, log_prior = integrated_bound(ENCODERS["wide"], deaf_decoder)
     entropy = stats.norm(0.0, 1.8).entropy()
     assert bound > kl
@@ -290,6 +290,7 @@ def test_the_recorded_bound_is_about_the_latents_that_the_network_draws():
     expected = code_kl - q.entropy() - prior.log_prob(sample)
     recorded = scope.records["latent_bound"].numpy()
     assert recorded == pytest.approx(np.mean(expected), rel=1e-4)
+    np.testing.assert_allclose(scope.early_logits.mean(), q.mean(), rtol=1e-5)
     assert scope.records["code_kl"].numpy() == pytest.approx(np.mean(code_kl), rel=1e-4)
 
 

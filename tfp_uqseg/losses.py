@@ -66,6 +66,8 @@ def cross_entropy(masks, logits) -> tf.Tensor:
 def soft_dice(masks, logits) -> tf.Tensor:
     """Return (2 TP + 1) / (2 TP + FP + FN + 1) with probabilities, per region.
 
+    One minus it is a term of Eq. 17, smoothed.
+
     Args:
         masks: (B, ..., K), 0 or 1, or the fraction of raters.
         logits: Distribution over, or tensor of, logits (B, ..., K).
@@ -81,8 +83,8 @@ def soft_dice(masks, logits) -> tf.Tensor:
 class CrossEntropy(tf_keras.losses.Loss):
     """Mean cross-entropy: with it the training loss is the exact negative ELBO.
 
-    For the method ``latent`` that needs ``beta=1`` besides. Unit: nats per voxel and
-    region.
+    By Eq. 7 it is least where q is nearest to the posterior. For the method ``latent``
+    that needs ``beta=1`` besides. Unit: nats per voxel and region.
     """
 
     def call(self, y_true, y_pred):

@@ -127,6 +127,7 @@ def trained(monkeypatch):
     monkeypatch.setattr(reproduce_unit, "_train_unit", train)
     monkeypatch.setattr(reproduce_unit, "_predict", _predict)
     monkeypatch.setattr(reproduce, "plan", reproduce_plan.units)
+    monkeypatch.setattr(reproduce, "_clear_memory", lambda: None)
     return keys
 
 
@@ -156,6 +157,7 @@ def run(out, **changes):
     return reproduce.reproduce(None, out, budget=TINY, verbose=False, **changes)
 
 
+@pytest.mark.slow
 def test_the_page_holds_every_table_and_figure_beside_the_papers(out, trained):
     page = run(out)
     assert page == out / "index.md"

@@ -17,6 +17,9 @@ from tfp_uqseg.uncertainty import draws
 
 tfd = tfp.distributions
 
+#: One method of each kind of objective; `test_methods` has them all.
+KINDS = ("deterministic", "flipout", "latent")
+
 RNG = np.random.default_rng(0)
 IMAGES = RNG.normal(size=(8, 16, 16, 2)).astype(np.float32)
 MASKS = (IMAGES + 0.5 * RNG.normal(size=IMAGES.shape) > 0.7).astype(np.float32)
@@ -37,7 +40,7 @@ def data(batch_size=4):
     return tf.data.Dataset.from_tensor_slices((IMAGES, MASKS)).batch(batch_size)
 
 
-@pytest.mark.parametrize("method", models.METHODS)
+@pytest.mark.parametrize("method", KINDS)
 def test_calling_returns_a_distribution_that_turns_into_its_mean(method):
     logits = build(method)(IMAGES)
     assert isinstance(logits, tfd.Distribution)
@@ -48,7 +51,7 @@ def test_calling_returns_a_distribution_that_turns_into_its_mean(method):
     assert (spread.max() > 0.0) == (method == "latent")
 
 
-@pytest.mark.parametrize("method", models.METHODS)
+@pytest.mark.parametrize("method", KINDS)
 def test_three_dimensions_use_the_same_builders(method):
     model = build(method, input_shape=(None, None, None, 2))
     volumes = RNG.normal(size=(1, 8, 8, 16, 2)).astype(np.float32)
@@ -69,7 +72,7 @@ def test_seeds_make_members_and_repeat_them():
     assert np.abs(first(IMAGES).mean() - other(IMAGES).mean()).max() > 0.01
 
 
-@pytest.fixture(scope="module", params=models.METHODS)
+@pytest.fixture(scope="module", params=KINDS)
 def trained(request):
     tf_keras.utils.set_random_seed(0)
     model = build(request.param)
@@ -139,7 +142,7 @@ def test_validation_weighs_images_and_not_batches():
     assert found["loss"] == pytest.approx(expected, rel=1e-4)
 
 
-@pytest.mark.parametrize("method", models.METHODS)
+@pytest.mark.parametrize("method", KINDS)
 def test_a_stock_loss_on_logits_and_weights_of_images_work(method):
     model = build(method)
     model.compile(loss=tf_keras.losses.BinaryCrossentropy(from_logits=True))
@@ -376,7 +379,7 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(method, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
-@pytest.mark.parametrize("method", models.METHODS)
+@pytest.mark.parametrize("method", KINDS)
 def test_mixed_precision_trains_and_predicts(method, policy):
     tf_keras.mixed_precision.set_global_policy(policy)
     model = build(method)
@@ -389,7 +392,7 @@ def test_mixed_precision_trains_and_predicts(method, policy):
     assert model(IMAGES).mean().dtype == tf.float32
 
 
-@pytest.mark.parametrize("method", models.METHODS)
+@pytest.mark.parametrize("method", KINDS)
 def test_keras_3_reads_the_exported_model(method, tmp_path):
     keras = pytest.importorskip("keras")
     model = build(method)

@@ -8,7 +8,7 @@ from tfp_uqseg import layers, models
 from tfp_uqseg.layers import noise
 from tfp_uqseg.uncertainty import draws, measures, network
 
-METHODS = models.METHODS
+METHODS = ("deterministic", "mc_dropout", "flipout", "latent")
 IMAGES = np.random.default_rng(0).normal(size=(11, 20, 18, 2)).astype(np.float32)
 
 

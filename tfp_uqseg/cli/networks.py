@@ -49,6 +49,11 @@ def add(group, defaults: config_module.TrainConfig) -> None:
         metavar="P",
         help=f"share of dropped channels, of mc_dropout ({defaults.dropout_rate})",
     )
+    _add_sources(group)
+
+
+def _add_sources(group) -> None:
+    """Add where first weights and priors come from."""
     group.add_argument(
         "--warm-start",
         metavar="RUN",

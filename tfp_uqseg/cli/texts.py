@@ -84,7 +84,7 @@ Figures 1, 3 and 4 beside the paper's values, with the reasons for a difference;
 method on one split; uncertainty against train size and on an unseen group; the deep
 weight prior against a normal one.
 
-  --scale small   46 minutes on two slow cores: 64 x 64 slices, 150 steps a network
+  --scale small   within an hour on two slow cores: 64 x 64 slices, 150 steps a network
   --scale paper   the paper's settings (batch 16, 500 epochs, 240 x 240) on BraTS: a GPU
 
 DATA needs 41 labelled patients for small, 100 for paper. Stopped, the same command goes

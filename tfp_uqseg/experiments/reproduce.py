@@ -132,9 +132,7 @@ def read(
 
 def _work(unit, study, budget, place, number: str, verbose: bool) -> dict:
     """Make the record of a unit and report on it."""
-    # Graphs of earlier networks would pile up.
-    tf_keras.backend.clear_session()
-    gc.collect()
+    _clear_memory()
     logger = logging.getLogger("tensorflow")
     level = logger.level
     # TensorFlow warns of one network after another that it traces too often.
@@ -153,6 +151,12 @@ def _work(unit, study, budget, place, number: str, verbose: bool) -> dict:
         seconds = record["training"]["seconds"]
         progress.say(f"unit {number} {unit.key}: {seconds:.0f} s of training{score}")
     return record
+
+
+def _clear_memory() -> None:
+    """Forget the graphs of earlier networks, which would pile up."""
+    tf_keras.backend.clear_session()
+    gc.collect()
 
 
 def _study(cases, out, budget, shifted_group, regions, source, seed, verbose):

@@ -150,7 +150,10 @@ def _series(found: Mapping[int, reproduce_results.Number]):
 def _points(results) -> dict:
     """Return (aleatoric, epistemic) of the test patients by method."""
     points = {}
-    for method in results.methods():
+    paper_first = sorted(
+        results.methods(), key=lambda method: method != reproduce_plan.PAPER_METHOD
+    )
+    for method in paper_first:
         pairs = reproduce_tables.paired_means(results, results.unit(method))
         if pairs and all(epistemic > 1e-7 for _, epistemic in pairs):
             points[reproduce_tables.NAMES[method]] = tuple(zip(*pairs, strict=True))

@@ -149,7 +149,7 @@ SMALL = Budget(
     intensity="zscore",
     crop=True,
     step_seconds=0.15,
-    unit_seconds=20.0,
+    unit_seconds=30.0,
 )
 PAPER = Budget(
     name="paper",

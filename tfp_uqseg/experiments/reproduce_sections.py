@@ -172,25 +172,22 @@ def _of_its_pictures(results, curves) -> list[reproduce_page.Section]:
 
 def _beyond_the_paper(study, results) -> list[reproduce_page.Section]:
     section = reproduce_page.Section
-    seconds = "Seconds per case are measured on this machine, without tracing."
     return [
         section(
             "Every method on the same split",
             ["The paper has no such table: same patients, same steps, same backbone."],
             table=reproduce_tables.methods(results),
-            notes=[f"One seed. An ensemble costs its members' steps. {seconds}"],
+            notes=[
+                "One seed. An ensemble costs its members' steps. Seconds per case are "
+                "measured on this machine, without tracing."
+            ],
         ),
         section(
             "Uncertainty against train size",
             ["Epistemic uncertainty should fall as patients are added."],
             table=reproduce_tables.epistemic_by_size(results),
             figure="train_size",
-            notes=[
-                "The networks of all train sizes take the same number of steps, so "
-                "that what changes is the data."
-                if results.budget.steps
-                else "The networks of all train sizes train until they stop improving."
-            ],
+            notes=[_length_of(results.budget)],
         ),
         section(
             "An unseen group",
@@ -212,6 +209,15 @@ def _beyond_the_paper(study, results) -> list[reproduce_page.Section]:
             ],
         ),
     ]
+
+
+def _length_of(budget) -> str:
+    if budget.steps:
+        return (
+            "The networks of all train sizes take the same number of steps, so that "
+            "what changes is the data."
+        )
+    return "The networks of all train sizes train until they stop improving."
 
 
 def _settings_reason(budget) -> str:

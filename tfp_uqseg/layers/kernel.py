@@ -57,42 +57,35 @@ class BayesianKernel:
         he = priors.he_stddev(fan_in)
         raw_scale = math.log(math.expm1(self.initial_stddev_ratio * he))
         key = noise.initial_key(self.seed)
-        options = {"dtype": tf.float32, "experimental_autocast": False}
-        self.kernel_loc = self.add_weight(
-            name="kernel_posterior_loc",
-            shape=shape,
-            initializer=lambda shape, dtype=None, **_: he * noise.normal(key, shape),
-            **options,
+        self.kernel_loc = self._add(
+            "kernel_posterior_loc",
+            shape,
+            lambda shape, dtype=None, **_: he * noise.normal(key, shape),
         )
-        self.kernel_untransformed_scale = self.add_weight(
-            name="kernel_posterior_untransformed_scale",
-            shape=shape,
-            initializer=tf_keras.initializers.Constant(raw_scale),
-            **options,
+        self.kernel_untransformed_scale = self._add(
+            "kernel_posterior_untransformed_scale",
+            shape,
+            tf_keras.initializers.Constant(raw_scale),
         )
-        self.bias = None
+        self.bias = self.kernel_prior_loc = None
         if self.use_bias:
-            self.bias = self.add_weight(
-                name="bias",
-                shape=(shape[self._output_axis],),
-                initializer="zeros",
-                **options,
-            )
-        self.kernel_prior_loc = None
+            self.bias = self._add("bias", (shape[self._output_axis],), "zeros")
         if self.centred_prior:
-            self.kernel_prior_loc = self.add_weight(
-                name="kernel_prior_loc",
-                shape=shape,
-                initializer="zeros",
-                trainable=False,
-                **options,
+            self.kernel_prior_loc = self._add(
+                "kernel_prior_loc", shape, "zeros", trainable=False
             )
-        self.kl_weight = self.add_weight(
-            name="kl_weight",
-            shape=(),
-            initializer=tf_keras.initializers.Constant(self.initial_kl_weight),
-            trainable=False,
-            **options,
+        start = tf_keras.initializers.Constant(self.initial_kl_weight)
+        self.kl_weight = self._add("kl_weight", (), start, trainable=False)
+
+    def _add(self, name: str, shape, initializer, *, trainable=True) -> tf.Variable:
+        """Return a new float32 variable that no policy casts."""
+        return self.add_weight(
+            name=name,
+            shape=shape,
+            initializer=initializer,
+            trainable=trainable,
+            dtype=tf.float32,
+            experimental_autocast=False,
         )
 
     _output_axis = -1
@@ -109,7 +102,7 @@ class BayesianKernel:
 
     @property
     def kernel_posterior(self) -> tfd.Distribution:
-        """The factorised normal posterior q(w) of the kernel, one event."""
+        """The factorised normal posterior q(w) of the kernel (for Eq. 1), one event."""
         normal = tfd.Normal(tf.convert_to_tensor(self.kernel_loc), self.kernel_stddev)
         return tfd.Independent(
             normal, reinterpreted_batch_ndims=len(self._kernel_shape)
@@ -123,7 +116,9 @@ class BayesianKernel:
         return priors.distribution(self.prior, self._kernel_shape, self._fan_in, loc)
 
     def kl_divergence(self) -> tf.Tensor:
-        """Return KL(q(w) || p(w)) of the kernel: float32 scalar, nats.
+        """Return KL(q(w) || p(w)) of the kernel, Eq. 6: float32 scalar, nats.
+
+        By Eq. 7 it replaces Eq. 3, that from q to the posterior.
 
         A scale mixture has no closed form. Then only -E_q[log p(w)] is estimated: in
         a training step by the kernel that the step draws, elsewhere by the mean over

@@ -240,6 +240,8 @@ def fit(
 ) -> KernelPrior:
     """Return the prior whose autoencoders were fitted to the kernels of `networks`.
 
+    The decoder takes its steps here, with the gradient of Eq. 15.
+
     Args:
         networks: Trained networks whose layers resemble those that the prior is for;
             the data they were trained on must not hold the patients it is tested on.

@@ -27,8 +27,8 @@ class Segmenter(tf_keras.Model):
 
     with M voxels times regions of an example, N training examples, the latent bound in
     nats per example and the weights' KL in nats. With `losses.CrossEntropy` as data
-    loss and both factors at one this is the exact negative ELBO. Validation reports the
-    data loss at the posterior mean, free of KL.
+    loss and both factors at one this is the exact negative ELBO (Eq. 4, or minus Eq. 9,
+    over N M). Validation reports the data loss at the posterior mean, free of KL.
 
     `annealing` climbs from 0 to 1 in the first 30 % of `fit`. Meanwhile the network
     with a latent bottleneck learns the share ``1 - annealing`` of its data loss from
@@ -162,6 +162,8 @@ class Segmenter(tf_keras.Model):
     ):
         """Train as `tf_keras.Model.fit` does, with a warm-up of the KL terms.
 
+        The aim is Eq. 5; raising the bound is enough for it, by Eq. 8.
+
         The first call anneals during the first 30 % of `epochs`, unless `callbacks`
         hold a `callbacks.KLAnnealing` (of 0 epochs for none) or `annealing` was set.
         One that was interrupted begins again at the next call's first epoch.
@@ -198,7 +200,7 @@ class Segmenter(tf_keras.Model):
         )
 
     def train_step(self, data):
-        """Take one step; see the class for the objective."""
+        """Take one step; see the class for the objective, Eq. 14 for its negative."""
         images, masks, weights = tf_keras.utils.unpack_x_y_sample_weight(data)
         key = noise.step_key(self.settings["seed"], self.optimizer.iterations)
         with (

@@ -80,6 +80,8 @@ def predict(
 ) -> Prediction:
     """Return the moments of `num_draws` network draws over `images`.
 
+    Their mean estimates the integral of Eq. 12, which stands for that of Eq. 2.
+
     The result does not depend on `batch_size` or on the order of the images, up to
     float rounding. Images whose extents the model cannot divide are padded with zeros
     at the far edges, and the padding is cut off again.

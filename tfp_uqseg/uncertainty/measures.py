@@ -36,7 +36,10 @@ def predictive_entropy(probabilities) -> np.ndarray:
 
 
 def expected_entropy(probabilities) -> np.ndarray:
-    """Return mean_s H[p_s], nats: the aleatoric part."""
+    """Return mean_s H[p_s], nats: the aleatoric part.
+
+    Eq. 21 over the draws of a network; over those of all members, Eq. 22.
+    """
     return np.mean(binary_entropy(probabilities), axis=0)
 
 
