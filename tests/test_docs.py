@@ -68,7 +68,7 @@ def test_the_readmes_example_and_the_quickstarts_run(tmp_path, monkeypatch):
 def test_the_readme_has_the_two_commands():
     commands = blocks(ROOT / "README.md", "sh")
     assert commands[0].endswith(".venv/bin/uqseg demo\n")
-    assert commands[1].endswith(".venv/bin/python -m pytest\n")
+    assert commands[1].endswith(" -m pytest -n 2 --dist loadfile\n")
     assert all(command.startswith("python3 -m venv") for command in commands[:2])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 
 import numpy as np
 import pytest
@@ -108,3 +109,20 @@ def test_a_cohort_gives_the_images_and_masks_of_the_patients(study):
     np.testing.assert_array_equal(image[:32, :32], patient.images[1])
     np.testing.assert_array_equal(mask[:32, :32], patient.masks[1])
     assert patient.masks.any()
+
+
+def test_studies_without_air_are_remarked_and_not_warned_of_one_by_one(
+    study, monkeypatch, phantom_cases
+):
+    prepare = reproduce_data.preprocess.prepare
+
+    def warned(*arguments, **options):
+        warnings.warn("all of the image counts as brain", stacklevel=2)
+        return prepare(*arguments, **options)
+
+    monkeypatch.setattr(reproduce_data.preprocess, "prepare", warned)
+    sets = reproduce_data.Sets(("case_0",), (), ("case_1",), (), ())
+    budget = dataclasses.replace(BUDGET, size=64)
+    found = reproduce_data.load(phantom_cases, sets, budget, source="phantom")
+    assert found.remarks == ("case_0", "case_1")
+    assert study.remarks == ()

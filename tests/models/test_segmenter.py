@@ -251,7 +251,7 @@ def test_the_latent_is_not_ignored():
 
 def test_a_network_that_ignores_its_code_has_no_code_effect():
     model = build("latent")
-    decoder = model.get_layer("decoder3_conv")
+    decoder = model.get_layer("decoder2_conv")
     decoder.kernel_loc.assign(tf.zeros_like(decoder.kernel_loc))
     decoder.kernel_untransformed_scale.assign(tf.fill(decoder.kernel_loc.shape, -100.0))
     assert bottleneck.code_effect(model, IMAGES) < 1e-5

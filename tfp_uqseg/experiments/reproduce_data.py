@@ -77,6 +77,7 @@ class Study:
         modalities: C names.
         source: What to call the data on the page.
         shifted: What to call the shifted set; empty without one.
+        remarks: Ids of the cases that preparing warned of (`preprocess.prepare`).
     """
 
     sets: Sets
@@ -85,6 +86,7 @@ class Study:
     modalities: tuple[str, ...]
     source: str
     shifted: str = ""
+    remarks: tuple[str, ...] = ()
 
     @property
     def region(self) -> str:
@@ -259,23 +261,26 @@ def load(
     preprocessing = preprocess.Preprocessing(
         intensity=budget.intensity, crop=budget.crop
     )
-    read = []
+    read, remarks = [], []
     for done, case in enumerate(chosen, start=1):
         study = case.load(names)
         study.check_labelled()
-        with warnings.catch_warnings():
-            # Said once per case, of which there are dozens: the page says it.
-            warnings.simplefilter("ignore", UserWarning)
+        with warnings.catch_warnings(record=True) as caught:
+            # One line on the page instead of one warning for each of dozens.
+            warnings.simplefilter("always")
             prepared = preprocess.prepare(
                 study, preprocessing=preprocessing, regions=regions
             )
+        remarks += [case.id] if caught else []
         read.append(_take_slices(prepared, budget.slices))
         if progress is not None:
             progress(done, len(chosen))
     extent = max(max(each.brain.shape[1:]) for each in read)
     factor = -(-extent // budget.size)
     patients = {each.case_id: _shrink(each, factor, budget.size) for each in read}
-    return Study(sets, patients, prepared.regions, names, source, shifted)
+    return Study(
+        sets, patients, prepared.regions, names, source, shifted, tuple(remarks)
+    )
 
 
 def _take_slices(prepared: preprocess.Prepared, most: int | None) -> Patient:

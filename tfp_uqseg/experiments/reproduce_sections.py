@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 from tfp_uqseg.experiments import (
     paper,
@@ -41,6 +41,11 @@ def lead(
         f"Scale `{budget.name}`: {budget_text(units, budget)}",
         _values(dataclasses.asdict(budget)),
     ]
+    if study.remarks:
+        lines.append(
+            f"In {len(study.remarks)} studies hardly any voxel is 0: air counts as "
+            "brain there, and means over the brain are smaller than they should be."
+        )
     missing = [unit.key for unit in units if unit not in results.records]
     if missing:
         lines.append(
@@ -74,7 +79,7 @@ def sections(
     study: reproduce_data.Study,
     results: reproduce_results.Results,
     curves: dict,
-    figures: Collection[str],
+    figures: Sequence[str],
 ) -> list[reproduce_page.Section]:
     """Return the sections of the page, each with the reasons for what differs.
 

@@ -218,6 +218,8 @@ class ProgressSchedule(tf_keras.callbacks.Callback):
 
     def on_test_end(self, logs=None):
         """Reserve the time of one validation at the end of the budget."""
+        if self.model.stop_training:
+            return  # a quicker validation than the last must not reopen the run
         seconds = self.clock.elapsed - self._validation_start
         self.clock.reserve = min(1.1 * seconds, 0.5 * self.clock.max_seconds)
 

@@ -8,7 +8,7 @@ import tf_keras
 from tfp_uqseg import callbacks as kl_callbacks
 from tfp_uqseg import losses, optimizers
 from tfp_uqseg import metrics as overlap_metrics
-from tfp_uqseg.layers import noise
+from tfp_uqseg.layers import kernel, noise
 from tfp_uqseg.models import deep_weight
 
 _PACKAGE = "tfp_uqseg"
@@ -110,22 +110,26 @@ class Segmenter(tf_keras.Model):
     def kl_divergence(self) -> tf.Tensor:
         """Return the sum over layers of KL(q(w) || p(w)): float32 scalar, nats.
 
-        With a deep weight prior, a one-sample estimate of a bound on it (Eq. 13).
+        With a deep weight prior, a bound on it (Eq. 13), estimated as that of a scale
+        mixture is (`layers.kernel`).
         """
         terms = [self._kl_of(layer) for layer in self.bayesian_layers]
         return tf.add_n(terms) if terms else tf.constant(0.0)
 
     def _kl_of(self, layer) -> tf.Tensor:
         extents = {name.partition("/")[0] for name in self._kernel_prior}
-        if (
-            layer.prior != "deep_weight"
-            or deep_weight.extent_of(layer.kernel_loc) not in extents
-        ):
+        known = deep_weight.extent_of(layer.kernel_loc) in extents
+        if layer.prior != "deep_weight" or not known:
             return layer.kl_divergence()
         scope = noise.current()
-        training = isinstance(scope, noise.TrainingScope)
-        key = scope.key if training else noise.draw_key(self.settings["seed"], 0)
-        return deep_weight.kl_bound(layer, self._kernel_prior, self._kernel_scales, key)
+        keys = [
+            noise.draw_key(self.settings["seed"], i) for i in range(kernel.KL_DRAWS)
+        ]
+        if isinstance(scope, noise.TrainingScope):
+            keys = [scope.key]
+        prior, scales = self._kernel_prior, self._kernel_scales
+        bounds = [deep_weight.kl_bound(layer, prior, scales, key) for key in keys]
+        return tf.add_n(bounds) / len(bounds)
 
     def compile(self, optimizer=None, loss=None, metrics=None, **kwargs):
         """Configure training; every argument has a default.
