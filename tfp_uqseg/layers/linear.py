@@ -124,7 +124,7 @@ class ConvolutionTranspose(Convolution):
     _output_axis = -2
 
     def build(self, input_shape):
-        """Create the kernel, laid out (*kernel_size, filters, input channels)."""
+        """Create the kernel, laid out ``(*kernel_size, filters, channels)``."""
         channels = self._input_channels(input_shape)
         shape = (*self.kernel_size, self.filters, channels)
         # Each output voxel is reached by only kernel/strides of the kernel's entries.

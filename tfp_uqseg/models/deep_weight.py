@@ -104,12 +104,12 @@ def load(path: str | os.PathLike) -> KernelPrior:
 
 
 def extent_of(kernel) -> str:
-    """Return the spatial extent of a kernel (*extent, a, b), such as ``"3x3"``."""
+    """Return the spatial extent of a kernel ``(*extent, a, b)``, such as ``"3x3"``."""
     return "x".join(str(size) for size in kernel.shape[:-2])
 
 
 def slices_of(kernel) -> tf.Tensor:
-    """Return the spatial slices of a kernel (*extent, a, b): (a b, D)."""
+    """Return the spatial slices of a kernel ``(*extent, a, b)``: (a b, D)."""
     rank = kernel.shape.rank
     moved = tf.transpose(kernel, [rank - 2, rank - 1, *range(rank - 2)])
     return tf.reshape(moved, [-1, math.prod(kernel.shape[:-2])])
