@@ -137,6 +137,9 @@ def test_errors_say_what_to_do(fitted, tmp_path):
         ValueError, match="`kernel_prior` is for `method`='deep_weight'"
     ):
         build("flipout", kernel_prior=fitted)
+    foreign = deep_weight.unfitted([(7, 7)])
+    with pytest.raises(ValueError, match=r"it knows \['7x7'\]"):
+        build(kernel_prior=foreign)
     (tmp_path / "no.npz").write_text("text")
     with pytest.raises(ValueError, match="no.npz must hold a kernel prior"):
         deep_weight.load(tmp_path / "no.npz")

@@ -194,6 +194,15 @@ def test_an_interrupted_ensemble_goes_on_with_the_member_that_was_running(tmp_pa
         np.testing.assert_allclose(one, other, atol=1e-6)
 
 
+def test_members_of_another_ensemble_are_not_taken(tmp_path):
+    other = build("deep_ensemble", seed=1)
+    other.members[0].save(tmp_path / "member_0.keras")
+    model = build("deep_ensemble", seed=2)
+    model.compile()
+    with pytest.raises(ValueError, match=r"other settings \(seed differ\)"):
+        model.fit(IMAGES, MASKS, folder=tmp_path, verbose=0)
+
+
 def test_errors_of_ensembles_say_what_to_do(tmp_path):
     model = build("deep_ensemble")
     model.save(tmp_path / "ensemble")

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
 import tf_keras
+from scipy import ndimage
 
 from tfp_uqseg import callbacks, losses, models
 from tfp_uqseg.layers import noise
@@ -255,6 +256,19 @@ def test_a_network_that_ignores_its_code_has_no_code_effect():
     decoder.kernel_loc.assign(tf.zeros_like(decoder.kernel_loc))
     decoder.kernel_untransformed_scale.assign(tf.fill(decoder.kernel_loc.shape, -100.0))
     assert bottleneck.code_effect(model, IMAGES) < 1e-5
+
+
+@pytest.mark.parametrize("rank", [2, 3])
+def test_linear_upsampling_is_that_of_scipy(rank):
+    image = RNG.normal(size=(*(4, 6, 3)[:rank], 2)).astype(np.float32)
+    found = bottleneck.LinearUpsampling()(image[np.newaxis])[0].numpy()
+    places = [np.arange(2 * extent) / 2 - 0.25 for extent in image.shape[:-1]]
+    grid = np.meshgrid(*places, indexing="ij")
+    for channel in range(2):
+        expected = ndimage.map_coordinates(
+            image[..., channel], grid, order=1, mode="nearest"
+        )
+        np.testing.assert_allclose(found[..., channel], expected, atol=1e-5)
 
 
 def test_annealing_reads_the_epoch_and_survives_saving(tmp_path):

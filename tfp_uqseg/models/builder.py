@@ -133,6 +133,7 @@ def build(
     outputs = _logits(_factory(settings), images, settings)
     model = segmenter.Segmenter(images, outputs, name=method)
     if kernel_prior is not None:
+        _check_extents(kernel_prior, model)
         settings["kernel_prior"] = kernel_prior.settings()
     elif settings["prior"] == "deep_weight":
         kernel_prior = deep_weight.unfitted(_extents(model), latent_size=latent_size)
@@ -193,6 +194,17 @@ def _extents(model) -> list[tuple]:
     """Return the kernel extents above one voxel of the Bayesian layers."""
     shapes = {tuple(x.kernel_loc.shape[:-2]) for x in model.bayesian_layers}
     return sorted(shape for shape in shapes if math.prod(shape) > 1)
+
+
+def _check_extents(prior: deep_weight.KernelPrior, model) -> None:
+    """Raise where the prior would be of no effect: no kernel has an extent it knows."""
+    wanted = ["x".join(str(size) for size in extent) for extent in _extents(model)]
+    if not set(wanted) & set(prior.extents):
+        raise ValueError(
+            f"`kernel_prior` must know some of the network's kernels, {wanted}; it "
+            f"knows {list(prior.extents)}. Fit it to networks of the same backbone and "
+            "number of dimensions."
+        )
 
 
 def _logits(factory: blocks.Factory, images, settings: dict):

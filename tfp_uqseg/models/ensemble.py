@@ -113,12 +113,16 @@ class Ensemble:
             callbacks: Function that takes the number of a member and returns new
                 callbacks.
             folder: Where finished members and the checkpoint of the running one are
-                kept, so that a call that was interrupted goes on there when repeated.
+                kept, so that a call that was interrupted goes on there when repeated,
+                with the same settings; a finished member is not trained further.
             verbose: See Keras.
             **kwargs: Further arguments of `Segmenter.fit`.
 
         Returns:
             The history of every member that this call trained, by member.
+
+        Raises:
+            ValueError: `folder` holds members that were built otherwise.
         """
         folder = None if folder is None else pathlib.Path(folder)
         histories = []
@@ -127,7 +131,7 @@ class Ensemble:
             if folder is not None:
                 finished = folder / f"member_{index}.keras"
                 if finished.exists():
-                    self.members[index] = tf_keras.models.load_model(finished)
+                    self.members[index] = _finished(finished, member)
                     continue
                 folder.mkdir(parents=True, exist_ok=True)
                 backup = str(folder / f"member_{index}_backup")
@@ -183,6 +187,25 @@ class Ensemble:
 
     def __repr__(self):
         return f"Ensemble({self.method!r}, members={len(self.members)})"
+
+
+def _finished(path: pathlib.Path, member: segmenter.Segmenter):
+    """Return the finished member in `path`, which must be what `member` was to be."""
+    found = tf_keras.models.load_model(path)
+    wanted, has = (
+        {**m.settings, "input_shape": m.input_shape} for m in (member, found)
+    )
+    names = sorted(
+        name
+        for name, value in wanted.items()
+        if name != "kernel_prior" and value != has.get(name)
+    )
+    if names:
+        raise ValueError(
+            f"`folder` must be that of the same ensemble; {path} was built with other "
+            f"settings ({', '.join(names)} differ). Name another folder."
+        )
+    return found
 
 
 def _data(x, y, batch_size: int, index: int, seed: int):
