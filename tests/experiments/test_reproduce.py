@@ -8,6 +8,7 @@ import pathlib
 
 import numpy as np
 import pytest
+import tf_keras
 from scipy import special
 
 from tfp_uqseg.data import brats
@@ -121,7 +122,7 @@ def trained(monkeypatch):
     def train(unit, study, budget, place):
         keys.append(unit.key)
         ids = study.sets.train(unit.train_size, unit.seed)
-        training = {"steps": 2, "seconds": 1.0, "data_loss": 0.5, "slices": 6}
+        training = {"steps": 2, "seconds": 1.0, "slices": 6}
         return _Network(), {**training, "cases": list(ids)}
 
     monkeypatch.setattr(reproduce_unit, "_train_unit", train)
@@ -282,3 +283,83 @@ def test_real_networks_leave_records_that_depend_on_the_seed_alone(out, monkeypa
     again = json.loads(path.read_text("utf-8"))
     assert again["patients"] == first["patients"]
     assert again["images"] == first["images"]
+
+
+class Stop(Exception):
+    """A power cut."""
+
+
+def stopping(callbacks_of):
+    """Callbacks that end the training of a network as its second epoch begins."""
+
+    def stop(epoch, logs):
+        if epoch == 1:
+            raise Stop
+
+    def extended(*arguments):
+        cut = tf_keras.callbacks.LambdaCallback(on_epoch_begin=stop)
+        return [*callbacks_of(*arguments), cut]
+
+    return extended
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["latent", "ensemble_mc_dropout"])
+def test_a_unit_that_was_stopped_goes_on_at_its_last_whole_epoch(
+    out, method, monkeypatch, no_page
+):
+    unit = Unit(method, "unet", 1, 0)
+    monkeypatch.setattr(reproduce, "plan", lambda budget: [unit])
+    budget = dataclasses.replace(TINY, steps=6, epochs=3)
+    make = {"budget": budget, "verbose": False}
+    path = out / "records" / f"{unit.key}.json"
+    reproduce.reproduce(None, out, **make)
+    whole = json.loads(path.read_text("utf-8"))
+    path.unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(reproduce_unit, "_callbacks", stopping(reproduce_unit._callbacks))
+        with pytest.raises(Stop):
+            reproduce.reproduce(None, out, **make)
+    assert (out / "records" / f"{unit.key}.backup").is_dir()
+    epochs = []
+    record = tf_keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda e, _: epochs.append(e)
+    )
+    kept = reproduce_unit._callbacks
+    monkeypatch.setattr(reproduce_unit, "_callbacks", lambda *a: [*kept(*a), record])
+    reproduce.reproduce(None, out, **make)
+    assert epochs == ([1, 2] if method == "latent" else [1, 2, 0, 1, 2])
+    resumed = json.loads(path.read_text("utf-8"))
+    for name in ("patients", "images"):
+        assert resumed[name] == whole[name]
+    assert resumed["training"]["steps"] == whole["training"]["steps"]
+    assert not list(out.glob("records/*.backup"))
+
+
+@pytest.mark.slow
+def test_the_scale_paper_works_from_end_to_end(tmp_path, phantom_folder, monkeypatch):
+    budget = dataclasses.replace(
+        reproduce_plan.PAPER, size=32, num_validation=1, num_test=2, num_sources=1,
+        train_sizes=(1, 2), seeds=(0,), epochs=2, batch_size=16, base_filters=2,
+        num_draws=2, members=2, patience=1,
+    )  # fmt: skip
+    units = [
+        Unit("deep_ensemble", "unet", 2, 0),
+        Unit("latent", "fcn", 2, 0),
+        Unit("latent", "vnet", 1, 0),
+    ]
+    monkeypatch.setattr(reproduce, "plan", lambda budget: units)
+    cases = [
+        case
+        for part in ("train", "test")
+        for case in brats.find_cases(phantom_folder / part)
+    ]
+    page = reproduce.reproduce(cases, tmp_path / "out", budget=budget, verbose=False)
+    text = page.read_text("utf-8")
+    assert "deep ensembles" in text and "plateau" in text
+    for unit in units:
+        path = tmp_path / "out" / "records" / f"{unit.key}.json"
+        record = json.loads(path.read_text("utf-8"))
+        assert record["training"]["steps"] > 2
+        assert {row["part"] for row in record["patients"]} >= {"test"}
+        assert all(np.isfinite(row["nll"]) for row in record["patients"])

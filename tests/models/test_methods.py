@@ -146,10 +146,26 @@ def test_members_have_optimisers_and_orders_of_their_own():
     assert optimizers[0] is not optimizers[1]
     assert all(float(x.learning_rate) == pytest.approx(0.02) for x in optimizers)
     streams = [
-        next(iter(ensemble._data(IMAGES, MASKS, 4, index, member.settings["seed"])))
-        for index, member in enumerate(model.members)
+        next(iter(ensemble._in_order(IMAGES, MASKS, 4, member.settings["seed"], 0)))
+        for member in model.members
     ]
     assert np.any(streams[0][0] != streams[1][0])
+
+
+def test_the_order_of_an_epoch_does_not_depend_on_where_training_began():
+    def batches(first, count):
+        stream = ensemble._in_order(IMAGES, MASKS, 3, 5, first)
+        return [images.numpy() for images, _ in stream.take(count)]
+
+    steps = -(-len(IMAGES) // 3)
+    whole = batches(0, 3 * steps)
+    assert sum(len(batch) for batch in whole[:steps]) == len(IMAGES)
+    np.testing.assert_array_equal(
+        np.sort(np.concatenate(whole[:steps]), axis=0), np.sort(IMAGES, axis=0)
+    )
+    assert np.any(np.concatenate(whole[:steps]) != np.concatenate(whole[-steps:]))
+    for one, other in zip(batches(2, steps), whole[2 * steps :], strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 class Stop(Exception):

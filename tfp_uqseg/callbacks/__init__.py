@@ -1,6 +1,7 @@
 """Callbacks that know about Bayesian layers, and that a resumed run continues."""
 
 from tfp_uqseg.callbacks.annealing import KLAnnealing
+from tfp_uqseg.callbacks.backup import resumed_epoch
 from tfp_uqseg.callbacks.cyclical import CyclicalLearningRate
 from tfp_uqseg.callbacks.finder import FoundRates, find_learning_rate
 from tfp_uqseg.callbacks.memory import Memory, in_order
@@ -17,4 +18,5 @@ __all__ = [
     "find_learning_rate",
     "has_stopped",
     "in_order",
+    "resumed_epoch",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import pathlib
+import shutil
 import time
 from collections.abc import Callable
 
@@ -50,6 +51,10 @@ class Place:
         """The trained network of a source."""
         return self.folder / f"{unit.key}.keras"
 
+    def backup(self, unit: reproduce_plan.Unit) -> pathlib.Path:
+        """The folder from which the training of a unit goes on; removed at its end."""
+        return self.folder / f"{unit.key}.backup"
+
     @property
     def kernel_prior(self) -> pathlib.Path:
         """The deep weight prior that was fitted to the sources."""
@@ -63,6 +68,8 @@ def run(
     place: Place,
 ) -> dict:
     """Train, predict and score one network; write and return its record.
+
+    A training that was stopped goes on at its last whole epoch.
 
     Args:
         unit: What to train.
@@ -92,6 +99,7 @@ def run(
     else:
         record.update(_score_all(unit, model, study, budget, place))
     _files.write_json(place.record(unit), record)
+    shutil.rmtree(place.backup(unit), ignore_errors=True)
     return record
 
 
@@ -112,9 +120,12 @@ def _train_unit(unit, study, budget, place):
         steps = max(1, budget.steps // budget.epochs)
     model.compile(tf_keras.optimizers.Adam(budget.learning_rate))
     start = time.monotonic()
-    histories = _fit(
+    _fit(
         model,
-        lambda member: _stream(cohort, budget, batch, unit.seed + 1000 * member),
+        place.backup(unit),
+        lambda member, first: _stream(
+            cohort, budget, batch, unit.seed + 1000 * member, first * steps
+        ),
         lambda member: _callbacks(budget, steps),
         epochs=budget.epochs,
         steps_per_epoch=steps,
@@ -123,10 +134,10 @@ def _train_unit(unit, study, budget, place):
         else pipeline.slices(validation, batch_size=batch),
         verbose=0,
     )
+    networks = getattr(model, "members", [model])
     return model, {
-        "steps": steps * sum(len(history["loss"]) for history in histories),
+        "steps": sum(int(network.optimizer.iterations) for network in networks),
         "seconds": time.monotonic() - start,
-        "data_loss": float(np.mean([h["data_loss"][-1] for h in histories])),
         "slices": cohort.num_slices,
         "cases": list(ids),
     }
@@ -175,16 +186,23 @@ def _kernel_prior(study, budget, place):
     return models.deep_weight.load(place.kernel_prior)
 
 
-def _fit(model, stream: Callable, callbacks_of: Callable, **options) -> list[dict]:
-    """Train a network or every member of an ensemble; return the histories."""
+def _fit(model, backup: pathlib.Path, stream: Callable, callbacks_of, **options):
+    """Train a network or ensemble from where its backup stands."""
     if hasattr(model, "members"):
-        return model.fit(stream, callbacks=callbacks_of, **options)
-    return [model.fit(stream(0), callbacks=callbacks_of(0), **options).history]
+        model.fit(stream, callbacks=callbacks_of, folder=backup, **options)
+        return
+    first = callbacks.resumed_epoch(backup)
+    keeping = [*callbacks_of(0), tf_keras.callbacks.BackupAndRestore(str(backup))]
+    model.fit(stream(0, first), callbacks=keeping, **options)
 
 
-def _stream(cohort, budget, batch: int, seed: int):
-    """Return the training slices, epoch after epoch, in whole batches."""
-    return pipeline.slices(
+def _stream(cohort, budget, batch: int, seed: int, done: int):
+    """Return the training slices in whole batches, without the `done` first ones.
+
+    An epoch of training is a part of the budget's steps, not a pass over the slices.
+    """
+    passes, rest = divmod(done, cohort.num_slices // batch)
+    stream = pipeline.slices(
         cohort,
         batch_size=batch,
         shuffle=True,
@@ -192,8 +210,10 @@ def _stream(cohort, budget, batch: int, seed: int):
         repeat=True,
         drop_remainder=True,
         empty_share=lambda epoch: 1 / 3,
+        initial_epoch=passes,
         seed=seed,
     )
+    return stream.skip(rest)
 
 
 def _callbacks(budget, steps: int) -> list:

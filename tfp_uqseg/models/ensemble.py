@@ -12,6 +12,7 @@ import tensorflow as tf
 import tf_keras
 
 from tfp_uqseg import _files
+from tfp_uqseg import callbacks as kl_callbacks
 from tfp_uqseg.layers import logits as logits_module
 from tfp_uqseg.models import segmenter
 
@@ -104,9 +105,11 @@ class Ensemble:
         """Train the members one after the other, each with an order of its own.
 
         Args:
-            x: Images (N, ..., C); or a function that takes the number of a member and
-                returns its data set of (images, masks) batches, which should be in
-                another order for each; or one such data set for all.
+            x: Images (N, ..., C), which every member sees in another order; or a
+                function of (number of a member, first epoch) that returns its data set
+                of (images, masks) batches, which should be in another order for each;
+                or one such data set for all. The first epoch is 0 but for a member that
+                was interrupted.
             y: Masks (N, ..., K), where `x` are images.
             batch_size: Where `x` are images.
             epochs: Of every member.
@@ -128,6 +131,7 @@ class Ensemble:
         histories = []
         for index, member in enumerate(self.members):
             extra = list(callbacks(index)) if callbacks is not None else []
+            first = 0
             if folder is not None:
                 finished = folder / f"member_{index}.keras"
                 if finished.exists():
@@ -136,10 +140,14 @@ class Ensemble:
                 folder.mkdir(parents=True, exist_ok=True)
                 backup = str(folder / f"member_{index}_backup")
                 extra.append(tf_keras.callbacks.BackupAndRestore(backup))
-            data = _data(x, y, batch_size, index, member.settings["seed"])
-            history = member.fit(
-                data, epochs=epochs, callbacks=extra or None, verbose=verbose, **kwargs
-            )
+                first = kl_callbacks.resumed_epoch(backup)
+            options = {**kwargs, "epochs": epochs, "callbacks": extra or None}
+            if y is None:
+                data = x(index, first) if callable(x) else x
+            else:
+                data = _in_order(x, y, batch_size, member.settings["seed"], first)
+                options["steps_per_epoch"] = -(-len(x) // batch_size)
+            history = member.fit(data, verbose=verbose, **options)
             histories.append(history.history)
             if folder is not None:
                 with _files.whole_file(finished) as temporary:
@@ -208,13 +216,18 @@ def _finished(path: pathlib.Path, member: segmenter.Segmenter):
     return found
 
 
-def _data(x, y, batch_size: int, index: int, seed: int):
-    if callable(x) and not isinstance(x, tf.data.Dataset):
-        return x(index)
-    if y is None:
-        return x
-    stream = tf.data.Dataset.from_tensor_slices((x, y))
-    return stream.shuffle(len(x), seed=seed).batch(batch_size)
+def _in_order(images, masks, batch_size: int, seed: int, first: int):
+    """Return endless epochs, each in an order of its own, from epoch `first` on."""
+    images, masks = tf.constant(images), tf.constant(masks)
+
+    def one_epoch(epoch):
+        key = [tf.constant(seed, tf.int64), epoch]
+        noise = tf.random.stateless_uniform([len(images)], key, alg="philox")
+        order = tf.data.Dataset.from_tensor_slices(tf.argsort(noise))
+        examples = order.map(lambda i: (tf.gather(images, i), tf.gather(masks, i)))
+        return examples.batch(batch_size)
+
+    return tf.data.Dataset.range(first, tf.int64.max).flat_map(one_epoch)
 
 
 def load(path: str | os.PathLike, *, compile: bool = True):
