@@ -356,7 +356,8 @@ def test_the_scale_paper_works_from_end_to_end(tmp_path, phantom_folder, monkeyp
     ]
     page = reproduce.reproduce(cases, tmp_path / "out", budget=budget, verbose=False)
     text = page.read_text("utf-8")
-    assert "deep ensembles" in text and "plateau" in text
+    assert "deep ensembles" in text
+    assert "plateau" in text
     for unit in units:
         path = tmp_path / "out" / "records" / f"{unit.key}.json"
         record = json.loads(path.read_text("utf-8"))
