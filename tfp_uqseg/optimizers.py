@@ -21,14 +21,16 @@ SGD_WEIGHT_DECAY = 0.0005
 def is_decayed(variable) -> bool:
     """Return whether weight decay applies to a variable: to means of kernels alone.
 
-    Left out are posterior scales, biases, and everything else whose own name does not
-    say ``kernel``, such as offsets and scales of normalisations.
+    Left out are posterior scales, biases, the encoder of a deep weight prior, and
+    everything else whose own name does not say ``kernel``, such as offsets and scales
+    of normalisations.
 
     Args:
         variable: A weight of a layer.
     """
-    name = variable.name.rpartition("/")[2]
-    return "kernel" in name and "scale" not in name
+    place, _, name = variable.name.rpartition("/")
+    of_prior = place.startswith("kernel_prior")
+    return "kernel" in name and "scale" not in name and not of_prior
 
 
 @tf_keras.saving.register_keras_serializable(package=_PACKAGE)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfp_uqseg import models
+from tfp_uqseg import models, optimizers
 from tfp_uqseg.layers import noise
 from tfp_uqseg.models import deep_weight
 
@@ -117,6 +117,14 @@ def test_training_moves_the_encoder_and_leaves_the_decoder(fitted):
     }
     assert moved["3x3/encoder0/kernel"] > 1e-4
     assert all(change == 0.0 for name, change in moved.items() if "decoder" in name)
+
+
+def test_weight_decay_keeps_off_the_encoder(fitted):
+    model = build(kernel_prior=fitted)
+    encoder = [v for v in model._kernel_prior.values() if v.trainable]
+    assert any(v.name.endswith("kernel:0") for v in encoder)
+    assert not any(optimizers.is_decayed(variable) for variable in encoder)
+    assert optimizers.is_decayed(model.get_layer("down0_conv1").kernel_loc)
 
 
 def test_a_prior_and_a_network_with_one_come_back_from_their_files(fitted, tmp_path):

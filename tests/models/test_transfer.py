@@ -97,3 +97,12 @@ def test_what_does_not_fit_is_named(source):
         models.warm_start(build("flipout", backbone="fcn"), source)
     with pytest.raises(ValueError, match="`freeze` must be False where layers are Bay"):
         models.warm_start(build("flipout"), source, freeze=True)
+
+
+def test_a_refused_warm_start_changes_nothing(source):
+    model = build("flipout")
+    before = model.get_weights()
+    with pytest.raises(ValueError, match="`freeze` must be False"):
+        models.warm_start(model, source, freeze=True)
+    for one, other in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(one, other)

@@ -32,31 +32,25 @@ def warm_start(
             of the same name has another shape, or `freeze` meets a Bayesian layer.
     """
     targets = {layer.name: layer for layer in model.layers}
-    taken = []
-    for origin in source.layers:
-        target = targets.get(origin.name)
-        if target is None or not origin.get_weights():
-            continue
-        _take(target, origin)
-        taken.append(origin.name)
-        if freeze:
-            _freeze(target)
-    if not taken:
+    pairs = [
+        (targets[origin.name], origin)
+        for origin in source.layers
+        if origin.name in targets and origin.get_weights()
+    ]
+    # All is looked at before anything is changed.
+    for target, origin in pairs:
+        _check(target, origin, freeze=freeze)
+    if not pairs:
         raise ValueError(
             "`source` must share layers with `model`: the same backbone, base_filters "
             "and depth. No layer has the name of one of the source's."
         )
+    for target, origin in pairs:
+        _take(target, origin)
+        if freeze:
+            target.trainable = False
     _take_answer(targets, source)
-    return taken
-
-
-def _freeze(layer) -> None:
-    if hasattr(layer, "kl_divergence"):
-        raise ValueError(
-            f"`freeze` must be False where layers are Bayesian; {layer.name!r} is. A "
-            "frozen backbone is for the method 'latent'."
-        )
-    layer.trainable = False
+    return [origin.name for _, origin in pairs]
 
 
 def _kernels(layer) -> dict[str, object]:
@@ -74,9 +68,10 @@ def _kernels(layer) -> dict[str, object]:
     )
 
 
-def _take(target, origin) -> None:
-    given, wanted = _kernels(origin), _kernels(target)
-    for name, weight in given.items():
+def _check(target, origin, *, freeze: bool) -> None:
+    """Raise unless `target` can take the weights of `origin`, and be frozen if asked."""
+    wanted = _kernels(target)
+    for name, weight in _kernels(origin).items():
         other = wanted.get(name)
         if other is None or tuple(other.shape) != tuple(weight.shape):
             found = None if other is None else tuple(other.shape)
@@ -85,7 +80,17 @@ def _take(target, origin) -> None:
                 f"{tuple(weight.shape)}; got {found}. Build both with the same "
                 "backbone, base_filters, depth, normalization and modalities."
             )
-        other.assign(weight)
+    if freeze and hasattr(target, "kl_divergence"):
+        raise ValueError(
+            f"`freeze` must be False where layers are Bayesian; {target.name!r} is. A "
+            "frozen backbone is for the method 'latent'."
+        )
+
+
+def _take(target, origin) -> None:
+    given, wanted = _kernels(origin), _kernels(target)
+    for name, weight in given.items():
+        wanted[name].assign(weight)
     if getattr(target, "kernel_prior_loc", None) is not None:
         target.kernel_prior_loc.assign(given["kernel:0"])
 
