@@ -69,7 +69,7 @@ def _kernels(layer) -> dict[str, object]:
 
 
 def _check(target, origin, *, freeze: bool) -> None:
-    """Raise unless `target` can take the weights of `origin`, and be frozen if asked."""
+    """Raise unless `target` can take the weights of `origin` and, if asked, freeze."""
     wanted = _kernels(target)
     for name, weight in _kernels(origin).items():
         other = wanted.get(name)
