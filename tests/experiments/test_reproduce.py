@@ -63,7 +63,7 @@ def test_the_plan_names_every_network_once_and_sources_first():
 
 def test_the_small_scale_stays_within_an_hour():
     units = reproduce_plan.units(reproduce_plan.SMALL)
-    assert reproduce_plan.count_steps(units, reproduce_plan.SMALL) == 43 * 150
+    assert reproduce_plan.count_steps(units, reproduce_plan.SMALL) == 44 * 150
     assert reproduce_plan.estimate_minutes(units, reproduce_plan.SMALL) < 60
     assert reproduce_plan.estimate_minutes(units, reproduce_plan.PAPER) is None
 
@@ -103,15 +103,15 @@ class _Network:
         pathlib.Path(path).write_text("network")
 
 
-def _predict(model, images, num_draws, seed, budget):
-    rng = np.random.default_rng(seed)
+def _answer(unit, model, images, num_draws, budget):
+    rng = np.random.default_rng(unit.seed)
     shift = rng.normal(size=(num_draws, 1, 1, 1, 3))
     flair = images[..., :1].astype(np.float32)
     p = special.expit(2.0 * flair - 1.0 + 0.3 * shift)
     total, expected = measures.predictive_entropy(p), measures.expected_entropy(p)
     maps = [p.mean(axis=0), total, expected, total - expected, expected, expected]
     counts = np.zeros((num_draws, 3), np.int64)
-    return draws.Prediction(*maps, None, None, counts, num_draws, 1, seed)
+    return draws.Prediction(*maps, None, None, counts, num_draws, 1, unit.seed)
 
 
 @pytest.fixture
@@ -126,7 +126,7 @@ def trained(monkeypatch):
         return _Network(), {**training, "cases": list(ids)}
 
     monkeypatch.setattr(reproduce_unit, "_train_unit", train)
-    monkeypatch.setattr(reproduce_unit, "_predict", _predict)
+    monkeypatch.setattr(reproduce_unit, "_answer", _answer)
     monkeypatch.setattr(reproduce, "plan", reproduce_plan.units)
     monkeypatch.setattr(reproduce, "_clear_memory", lambda: None)
     return keys
@@ -263,12 +263,26 @@ def test_what_does_not_fit_is_refused_before_any_work(tmp_path, phantom_folder):
         reproduce.reproduce(cases, tmp_path / "z", budget=TINY, verbose=False)
 
 
+def check_test_time(records):
+    """Turning images about changes the answer, and is no epistemic uncertainty."""
+    plain, turned = (
+        json.loads((records / f"{method}-unet-n02-s0.json").read_text("utf-8"))
+        for method in ("deterministic", "test_time_augmentation")
+    )
+    assert turned["num_draws"] == 8
+    for one, other in zip(plain["patients"], turned["patients"], strict=True):
+        assert abs(other["mutual_information"]) < 1e-6
+        assert other["nll"] != pytest.approx(one["nll"], rel=1e-6)
+
+
 @pytest.mark.slow
 def test_real_networks_leave_records_that_depend_on_the_seed_alone(out, monkeypatch):
     units = [
         Unit("source", "unet", 1, 0),
         Unit("deep_weight", "unet", 2, 0),
         Unit("deep_ensemble", "unet", 2, 0),
+        Unit("deterministic", "unet", 2, 0),
+        Unit("test_time_augmentation", "unet", 2, 0),
         Unit("latent", "unet", 2, 0),
     ]
     monkeypatch.setattr(reproduce, "plan", lambda budget: units)
@@ -278,6 +292,7 @@ def test_real_networks_leave_records_that_depend_on_the_seed_alone(out, monkeypa
     path = out / "records" / "latent-unet-n02-s0.json"
     first = json.loads(path.read_text("utf-8"))
     assert first["training"]["steps"] == 2
+    check_test_time(out / "records")
     path.unlink()
     run(out)
     again = json.loads(path.read_text("utf-8"))
@@ -361,6 +376,6 @@ def test_the_scale_paper_works_from_end_to_end(tmp_path, phantom_folder, monkeyp
     for unit in units:
         path = tmp_path / "out" / "records" / f"{unit.key}.json"
         record = json.loads(path.read_text("utf-8"))
-        assert record["training"]["steps"] > 2
+        assert record["training"]["steps"] >= 2
         assert {row["part"] for row in record["patients"]} >= {"test"}
         assert all(np.isfinite(row["nll"]) for row in record["patients"])

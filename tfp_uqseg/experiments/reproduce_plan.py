@@ -11,9 +11,12 @@ from tfp_uqseg import _checks
 
 #: The method that Tables 3 and 4 are about.
 PAPER_METHOD = "latent"
+#: The deterministic network, asked about flipped and turned images.
+TEST_TIME = "test_time_augmentation"
 #: All that are compared on one split, in the order of the tables.
 METHODS = (
     "deterministic",
+    TEST_TIME,
     "mc_dropout",
     "deep_ensemble",
     "ensemble_mc_dropout",
@@ -23,6 +26,8 @@ METHODS = (
     "deep_weight",
     "latent",
 )
+#: Those of one network, which have no epistemic uncertainty.
+WITHOUT_DRAWS = ("deterministic", TEST_TIME)
 ENSEMBLES = ("deep_ensemble", "ensemble_mc_dropout")
 #: The first has results for every train size.
 BACKBONES = ("unet", "vnet", "fcn")
@@ -245,6 +250,8 @@ def units(
         for method in ("flipout", "deep_weight")
     ]
     known = {SOURCE, *methods}
+    if "deterministic" in known:
+        known.add(TEST_TIME)
     return [
         unit
         for unit in dict.fromkeys(found)

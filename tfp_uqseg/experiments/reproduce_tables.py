@@ -19,6 +19,7 @@ from tfp_uqseg.experiments import (
 
 NAMES = {
     "deterministic": "deterministic",
+    reproduce_plan.TEST_TIME: "test-time augmentation",
     "mc_dropout": "MC dropout",
     "deep_ensemble": "deep ensembles",
     "ensemble_mc_dropout": "ensemble MC dropout",
@@ -274,7 +275,7 @@ def shifted(results: reproduce_results.Results) -> Table:
             list(results.by_patient(unit, "mutual_information", part).values())
             for part in ("shifted", "test")
         ]
-        if method == "deterministic" or min(map(len, groups)) < 2:
+        if method in reproduce_plan.WITHOUT_DRAWS or min(map(len, groups)) < 2:
             continue
         difference = intervals.unpaired_difference(*groups, seed=results.seed)
         rows.append(

@@ -17,7 +17,7 @@ from tfp_uqseg import _files, _rulings, callbacks, labels, models
 from tfp_uqseg.data import pipeline
 from tfp_uqseg.evaluation import calibration, overlap
 from tfp_uqseg.experiments import reproduce_data, reproduce_plan, schedule
-from tfp_uqseg.uncertainty import draws
+from tfp_uqseg.uncertainty import draws, test_time
 
 #: Rows of Figure 4.
 NUM_PANELS = 4
@@ -25,6 +25,8 @@ NUM_PANELS = 4
 UNCERTAINTIES = ("predictive_entropy", "expected_entropy", "mutual_information")
 #: A unit stops after so many patiences without progress, where epochs are open.
 _STOP_AFTER = 3
+#: Flips and quarter turns of a square slice.
+_TRANSFORMS = 8
 #: Steps of the kernels' autoencoders.
 _PRIOR_STEPS = 2000
 
@@ -150,9 +152,9 @@ def _build(unit, study, budget, num_train_examples: int, place):
         options["kernel_prior"] = _kernel_prior(study, budget, place)
     if unit.method in reproduce_plan.ENSEMBLES:
         options["num_members"] = budget.members
-    source = unit.method == reproduce_plan.SOURCE
+    plain = (reproduce_plan.SOURCE, reproduce_plan.TEST_TIME)
     return models.build(
-        "deterministic" if source else unit.method,
+        "deterministic" if unit.method in plain else unit.method,
         backbone=unit.backbone,
         input_shape=(None, None, len(study.modalities)),
         num_regions=len(study.regions),
@@ -244,9 +246,9 @@ def _score_all(unit, model, study, budget, place) -> dict:
         for patient in study.select(getattr(study.sets, part)):
             if not patients:
                 # Tracing is no part of the time per case.
-                _predict(model, patient.images[:1], 1, unit.seed, budget)
+                _answer(unit, model, patient.images[:1], 1, budget)
             start = time.monotonic()
-            found = _predict(model, patient.images, budget.num_draws, unit.seed, budget)
+            found = _answer(unit, model, patient.images, budget.num_draws, budget)
             seconds.append(time.monotonic() - start)
             count = found.num_draws
             masks = _label_masks(found.mean_probabilities, patient, study.regions)
@@ -263,6 +265,19 @@ def _score_all(unit, model, study, budget, place) -> dict:
         "patients": patients,
         "images": images if everything else [],
     }
+
+
+def _answer(unit, model, images, num_draws: int, budget):
+    """Return the prediction of a unit's method."""
+    if unit.method == reproduce_plan.TEST_TIME:
+        return test_time.predict(
+            model,
+            images.astype(np.float32),
+            _TRANSFORMS,
+            unit.seed,
+            batch_size=budget.batch_size,
+        )
+    return _predict(model, images, num_draws, unit.seed, budget)
 
 
 def _predict(model, images, num_draws: int, seed: int, budget):
