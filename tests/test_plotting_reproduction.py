@@ -65,6 +65,22 @@ def test_a_wide_range_of_uncertainties_is_drawn_on_logarithmic_axes(top, scale):
     assert "deterministic" not in texts(plot)
 
 
+@pytest.mark.parametrize("top", [0.05, 1.0, 40.0])
+def test_the_numbers_of_the_axes_do_not_overlap(top):
+    values = np.geomspace(3e-4, top, 8)
+    plot = plotting.uncertainties_together({"one": (values, values)})
+    plot.canvas.draw()
+    (axis,) = plot.axes
+    low, high = axis.get_xlim()
+    boxes = [
+        label.get_window_extent()
+        for place, label in zip(axis.get_xticks(), axis.get_xticklabels(), strict=True)
+        if low <= place <= high
+    ]
+    assert len(boxes) >= 2
+    assert all(a.x1 < b.x0 for a, b in zip(boxes[:-1], boxes[1:], strict=True))
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

@@ -66,7 +66,7 @@ def truth_slices(
         len(images),
         width=2.4 * len(images) + 0.4,
         left=0.3,
-        below=0.8,
+        below=0.45,
     )
     for name, cell in zip(("Input", "Ground truth"), canvas.cells[:, 0], strict=True):
         cell.set_ylabel(name, fontsize=11)
@@ -223,7 +223,8 @@ def _scale(side, values) -> None:
     """Make an axis logarithmic where its values span more than a factor of five."""
     if values.max() > 5 * values.min():
         side.axes.set(**{f"{side.axis_name}scale": "log"})
-        side.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+        wide = values.max() > 30 * values.min()
+        side.set_major_locator(ticker.LogLocator(subs=(1,) if wide else (1, 2, 5)))
         side.set_major_formatter(ticker.FormatStrFormatter("%g"))
         side.set_minor_formatter(ticker.NullFormatter())
     else:
