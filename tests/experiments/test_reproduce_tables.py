@@ -223,11 +223,12 @@ def test_voxels_that_do_not_vary_have_no_correlation():
 def test_the_html_page_escapes_text_and_holds_its_figures(tmp_path):
     (tmp_path / "figures").mkdir()
     (tmp_path / "figures" / "f.png").write_bytes(b"png")
-    table = reproduce_tables.Table("t", "<T>", [["a"], ["1 < 2"]])
+    table = reproduce_tables.Table("t", "<T>", [["a", "b"], ["1 < 2", "3 [1, 5]"]])
     section = reproduce_page.Section("S & s", ["`code` <b>"], table, "f", ["- x\n- y"])
     page = reproduce_page.write(tmp_path, "Title", ["lead"], [section])
     text = page.with_suffix(".html").read_text("utf-8")
-    assert "<td>1 &lt; 2</td>" in text
+    assert '<td class="words">1 &lt; 2</td>' in text
+    assert "<td>3 [1,&nbsp;5]</td>" in text
     assert "<h2>S &amp; s</h2>" in text
     assert "<code>code</code> &lt;b&gt;" in text
     assert "<li>y</li>" in text

@@ -53,3 +53,5 @@ def test_cells_line_up():
     assert tables.markdown([["case", "Dice"], ["a", "0.5"]]) == (
         "| case | Dice |\n| --- | ---: |\n| a | 0.5 |"
     )
+    rows = [["size", "score", "change", "none"], ["5", "Dice", "+0.1", ""]]
+    assert tables.hold_words(rows) == [True, True, False, False]

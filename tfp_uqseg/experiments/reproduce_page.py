@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 
 from tfp_uqseg import _files
-from tfp_uqseg.experiments import reproduce_tables
+from tfp_uqseg.experiments import reproduce_tables, tables
 
 _STYLE = """\
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto;
@@ -19,7 +19,7 @@ table { border-collapse: collapse; display: block; overflow-x: auto; margin: 1re
   font-size: 0.88rem; font-variant-numeric: tabular-nums; }
 th, td { padding: 0.3rem 0.8rem; border-bottom: 1px solid #ddd; text-align: right;
   vertical-align: top; }
-th:first-child, td:first-child { text-align: left; }
+.words { text-align: left; }
 th { border-bottom: 2px solid #888; }
 img { max-width: 100%; }
 code { background: #f2f2f2; padding: 0 0.2em; }
@@ -124,9 +124,19 @@ def _inline(text: str) -> str:
 
 
 def _html_table(rows) -> str:
+    rows = [[str(cell) for cell in row] for row in rows]
+    kinds = [' class="words"' if words else "" for words in tables.hold_words(rows)]
     lines = []
     for number, row in enumerate(rows):
         tag = "td" if number else "th"
-        cells = "".join(f"<{tag}>{html.escape(str(cell))}</{tag}>" for cell in row)
+        cells = "".join(
+            f"<{tag}{kind}>{_unbroken(html.escape(cell))}</{tag}>"
+            for cell, kind in zip(row, kinds, strict=True)
+        )
         lines.append(f"<tr>{cells}</tr>")
     return "<table>\n" + "\n".join(lines) + "\n</table>"
+
+
+def _unbroken(text: str) -> str:
+    """Keep the two ends of an interval on one line."""
+    return re.sub(r"\[[^\]]*\]", lambda ends: ends[0].replace(" ", "&nbsp;"), text)

@@ -238,10 +238,20 @@ def plain(rows: Sequence[Sequence[str]]) -> str:
 
 
 def markdown(rows: Sequence[Sequence[str]]) -> str:
-    """Cells as a Markdown table."""
+    """Cells as a Markdown table; numbers stand on the right."""
     lines = ["| " + " | ".join(row) + " |" for row in rows]
-    lines.insert(1, "|" + " --- |" + " ---: |" * (len(rows[0]) - 1))
+    rules = [" --- |" if words else " ---: |" for words in hold_words(rows)]
+    lines.insert(1, "|" + "".join(rules))
     return "\n".join(lines)
+
+
+def hold_words(rows: Sequence[Sequence[str]]) -> list[bool]:
+    """Whether each column is the first or has a word below its heading."""
+    columns = list(zip(*rows[1:], strict=True)) or [()] * len(rows[0])
+    return [
+        number == 0 or any(cell[:1].isalpha() for cell in column)
+        for number, column in enumerate(columns)
+    ]
 
 
 def cell(name: str, row: Mapping) -> str:
