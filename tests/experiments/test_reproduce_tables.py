@@ -234,4 +234,6 @@ def test_the_html_page_escapes_text_and_holds_its_figures(tmp_path):
     assert "<li>y</li>" in text
     assert "data:image/png;base64,cG5n" in text
     assert "![S & s](figures/f.png)" in page.read_text("utf-8")
-    assert (tmp_path / "tables" / "t.csv").read_text("utf-8") == "a\n1 < 2\n"
+    assert (tmp_path / "tables" / "t.csv").read_text("utf-8") == (
+        'a,b\n1 < 2,"3 [1, 5]"\n'
+    )
