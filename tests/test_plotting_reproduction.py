@@ -67,9 +67,11 @@ def test_a_wide_range_of_uncertainties_is_drawn_on_logarithmic_axes(top, scale):
     assert "deterministic" not in texts(plot)
 
 
-@pytest.mark.parametrize("top", [0.05, 1.0, 40.0])
-def test_the_numbers_of_the_axes_do_not_overlap(top):
-    values = np.geomspace(3e-4, top, 8)
+@pytest.mark.parametrize(
+    ("low", "top"), [(3e-4, 0.05), (0.02, 0.7), (3e-4, 0.08), (3e-4, 1.0), (3e-4, 40.0)]
+)
+def test_the_numbers_of_the_axes_do_not_overlap(low, top):
+    values = np.geomspace(low, top, 8)
     plot = plotting.uncertainties_together({"one": (values, values)})
     plot.canvas.draw()
     (axis,) = plot.axes

@@ -146,7 +146,7 @@ class Ensemble:
                 data = x(index, first) if callable(x) else x
             else:
                 data = _in_order(x, y, batch_size, member.settings["seed"], first)
-                options["steps_per_epoch"] = -(-len(x) // batch_size)
+                options.setdefault("steps_per_epoch", -(-len(x) // batch_size))
             history = member.fit(data, verbose=verbose, **options)
             histories.append(history.history)
             if folder is not None:

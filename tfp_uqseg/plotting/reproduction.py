@@ -223,8 +223,9 @@ def _scale(side, values) -> None:
     """Make an axis logarithmic where its values span more than a factor of five."""
     if values.max() > 5 * values.min():
         side.axes.set(**{f"{side.axis_name}scale": "log"})
-        wide = values.max() > 30 * values.min()
-        side.set_major_locator(ticker.LogLocator(subs=(1,) if wide else (1, 2, 5)))
+        ratio = values.max() / values.min()
+        subs = (1, 2, 5) if ratio < 30 else (1, 3) if ratio < 300 else (1,)
+        side.set_major_locator(ticker.LogLocator(subs=subs))
         side.set_major_formatter(ticker.FormatStrFormatter("%g"))
         side.set_minor_formatter(ticker.NullFormatter())
     else:
