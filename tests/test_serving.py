@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import tracemalloc
+import weakref
 
 import nibabel
 import numpy as np
@@ -13,6 +14,8 @@ import tf_keras
 from tfp_uqseg import labels, models, serving
 from tfp_uqseg._checks import DataError
 from tfp_uqseg.data import brats, nifti, phantom, pipeline, preprocess
+from tfp_uqseg.layers import noise
+from tfp_uqseg.serving import study as study_module
 from tfp_uqseg.uncertainty import draws
 
 REGIONS = ("WT", "TC", "ET")
@@ -34,6 +37,21 @@ def build(method="flipout", regions=3, channels=4, seed=0):
     middle = np.median(model(images.astype(np.float32)).mean(), axis=(0, 1, 2))
     model.get_layer("head").bias.assign_sub(middle)
     return model
+
+
+def small(method):
+    """An untrained network of any method."""
+    return models.build(
+        method,
+        input_shape=(None, None, 4),
+        num_regions=3,
+        num_train_examples=10,
+        base_filters=2,
+        depth=2,
+        num_members=2,
+        initial_probability=0.4,
+        initial_stddev_ratio=0.5,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -259,11 +277,104 @@ def test_one_draw_has_no_interval(deterministic, case, tmp_path):
 
 
 def test_maps_are_not_replaced_unless_asked(model, case, tmp_path):
-    serving.predict_case(model, case, tmp_path, 1)
-    with pytest.raises(FileExistsError, match="already holds maps"):
+    serving.predict_case(model, case, tmp_path, 2)
+    for num_draws, seed in ((2, 0), (1, 0), (3, 1)):
+        with pytest.raises(FileExistsError, match="already holds maps"):
+            serving.predict_case(model, case, tmp_path, num_draws, seed=seed)
+    serving.predict_case(model, case, tmp_path, 1, overwrite=True)
+    assert serving.read_summary(tmp_path, "patient")["num_draws"] == 1
+
+
+@pytest.mark.parametrize("method", ["flipout", "latent", "ensemble_mc_dropout"])
+def test_further_draws_give_what_all_of_them_would_have(case, tmp_path, method):
+    network = small(method)
+    for num_draws in (2, 3, 7):
+        grown = serving.predict_case(network, case, tmp_path / "grown", num_draws)
+    whole = serving.predict_case(network, case, tmp_path / "whole", 7)
+    files = sorted(path.name for path in whole.iterdir())
+    assert files == sorted(path.name for path in grown.iterdir())
+    for name in files:
+        assert (grown / name).read_bytes() == (whole / name).read_bytes(), name
+
+
+def test_only_the_further_draws_are_run(model, case, tmp_path, monkeypatch):
+    serving.predict_case(model, case, tmp_path, 5)
+    drawn = []
+
+    def draw_key(seed, draw):
+        drawn.append(draw)
+        return original(seed, draw)
+
+    original = noise.draw_key
+    monkeypatch.setattr(noise, "draw_key", draw_key)
+    serving.predict_case(model, case, tmp_path, 8)
+    assert drawn == [5, 6, 7]
+
+
+def test_damaged_maps_are_not_gone_on_from(model, case, tmp_path):
+    place = serving.predict_case(model, case, tmp_path, 1)
+    path = place / "patient_expected_entropy_TC.nii.gz"
+    path.write_bytes(path.read_bytes()[:200])
+    before = sorted(place.iterdir())
+    with pytest.raises(DataError, match="expected_entropy_TC.nii.gz.*cut short"):
         serving.predict_case(model, case, tmp_path, 2)
-    serving.predict_case(model, case, tmp_path, 2, overwrite=True)
-    assert serving.read_summary(tmp_path, "patient")["num_draws"] == 2
+    assert sorted(place.iterdir()) == before
+
+
+def test_many_studies_give_what_each_does_alone(model, case, tmp_path, folder):
+    cases = [case, *(dataclasses.replace(case, id=name) for name in "ab")]
+    paths = {**case.image_paths, "t2": tmp_path / "nowhere.nii.gz"}
+    cases.insert(2, dataclasses.replace(case, id="lost", image_paths=paths))
+    requests = [serving.make_request(model, one, 4, seed=7) for one in cases]
+    outcomes = serving.predict_cases(model, cases, requests, tmp_path / "maps")
+    outcomes = list(outcomes)
+    assert [outcome.case.id for outcome in outcomes] == ["patient", "a", "lost", "b"]
+    errors = [outcome.error for outcome in outcomes]
+    assert errors[:2] == [None, None]
+    assert errors[3] is None
+    assert isinstance(errors[2], DataError)
+    assert not outcomes[2].folder.exists()
+    for outcome in (outcomes[0], outcomes[1], outcomes[3]):
+        for path in folder.glob("*.nii.gz"):
+            name = path.name.replace("patient", outcome.case.id)
+            assert (outcome.folder / name).read_bytes() == path.read_bytes()
+
+
+def test_at_most_three_studies_are_in_memory(model, case, tmp_path, monkeypatch):
+    """One that is read, one in the network, one that is written."""
+    held, most = set(), []
+
+    def load(model, job):
+        study = original_load(model, job)
+        held.add(id(study))
+        weakref.finalize(study, held.discard, id(study))
+        most.append(len(held))
+        return study
+
+    original_load = study_module._load
+    monkeypatch.setattr(study_module, "_load", load)
+    cases = [dataclasses.replace(case, id=f"case_{i}") for i in range(7)]
+    requests = [serving.make_request(model, one, 1) for one in cases]
+    list(serving.predict_cases(model, cases, requests, tmp_path))
+    assert len(most) == 7
+    assert max(most) <= 3
+
+
+def test_a_failure_of_writing_stops_that_study_alone(
+    model, case, tmp_path, monkeypatch
+):
+    def write(path, *arguments):
+        if path.name.startswith("b_mutual"):
+            raise DataError("Case b: the disk is full.")
+        return original(path, *arguments)
+
+    original = nifti.write
+    monkeypatch.setattr(nifti, "write", write)
+    cases = [dataclasses.replace(case, id=name) for name in "abc"]
+    requests = [serving.make_request(model, one, 1) for one in cases]
+    outcomes = list(serving.predict_cases(model, cases, requests, tmp_path))
+    assert [outcome.error is None for outcome in outcomes] == [True, False, True]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "c"]
 
 
 @pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
@@ -282,7 +393,6 @@ def test_a_failure_while_writing_leaves_nothing(
     monkeypatch.setattr(nifti, "write", write)
     with pytest.raises(type(error)):
         serving.predict_case(model, case, tmp_path, 1)
-    assert len(written) == 3
     assert list(tmp_path.iterdir()) == []
 
 

@@ -118,7 +118,7 @@ def test_maps_of_other_settings_stop_everything_before_any_work(
 ):
     before = sorted(maps.iterdir())
     with pytest.raises(FileExistsError, match=r"other settings \(num_draws differ\)"):
-        predict.predict(run.folder, phantom_cases[::-1], maps, 4)
+        predict.predict(run.folder, phantom_cases[::-1], maps, 2)
     assert sorted(maps.iterdir()) == before
 
 

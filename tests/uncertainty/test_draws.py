@@ -57,6 +57,46 @@ def test_streamed_moments_are_those_of_the_stack(prediction, stack, name):
     np.testing.assert_allclose(getattr(prediction, name), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("variances", [True, False])
+@pytest.mark.parametrize("method", ["mc_dropout", "latent", "ensemble_mc_dropout"])
+def test_further_draws_go_on_to_the_last_digit(method, variances):
+    model = small(method, num_members=2)
+    options = {"variances": variances, "batch_size": 3, "num_latent_draws": 2}
+    options = options if method == "latent" else {**options, "num_latent_draws": None}
+    few = draws.predict(model, IMAGES, 2, **options)
+    grown = draws.predict(model, IMAGES, 5, earlier=few, **options)
+    whole = draws.predict(model, IMAGES, 5, **options)
+    assert (grown.aleatoric_variance is None) == (not variances)
+    for name, expected in vars(whole).items():
+        np.testing.assert_array_equal(getattr(grown, name), expected, err_msg=name)
+
+
+def test_entropies_are_the_same_without_variances(model, prediction):
+    bare = draws.predict(model, IMAGES, num_draws=5, variances=False)
+    for name in ("mean_probabilities", "expected_entropy", "voxel_counts"):
+        np.testing.assert_allclose(
+            getattr(bare, name), getattr(prediction, name), atol=1e-6
+        )
+    assert bare.epistemic_variance is None
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"seed": 1}, "the same `seed`, 1; got 0"),
+        ({"variances": False}, "the same `variances`, False; got True"),
+        ({"images": IMAGES[:2]}, "the same `images`, 2; got 3"),
+        ({"num_draws": 2}, "must exceed the 2 draws of `earlier`; got 2"),
+    ],
+)
+def test_draws_that_do_not_go_on_from_others_are_refused(options, message):
+    model = small("mc_dropout")
+    earlier = draws.predict(model, IMAGES[:3], 2)
+    options = {"images": IMAGES[:3], "num_draws": 4, **options}
+    with pytest.raises(ValueError, match=message):
+        draws.predict(model, earlier=earlier, **options)
+
+
 def test_voxels_are_counted_per_draw(prediction, stack):
     expected = (stack > 0.5).sum(axis=(1, 2, 3))
     assert expected.any(axis=0).all()

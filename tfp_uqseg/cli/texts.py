@@ -33,7 +33,8 @@ Learning rate and KL weight follow the progress of the run, so give --max-minute
 PREDICT = """\
 examples:
   uqseg predict run brats --out maps
-  uqseg predict run new_studies --out maps --draws 100
+  uqseg predict run new_studies --out maps --draws 2     a first look ...
+  uqseg predict run new_studies --out maps --draws 100   ... to which 98 are added
   uqseg predict run brats --out maps --cases Brats18_2013_3_1 Brats18_2013_11_1
   uqseg predict run brats --out maps_validation --part validation
 
@@ -41,7 +42,8 @@ Without --cases, --split or --part: the test patients of the run's split that ar
 DATA, or all of DATA where none of them is. Labels are not needed. Each case gets a
 folder with a label map, mean probability, total, aleatoric and epistemic maps for every
 region on the study's own grid, and a summary with volumes in ml. Cases that were
-predicted before with the same network and settings are left as they are.
+predicted before with the same network and settings are left as they are; where only
+the draws are fewer than --draws, the missing ones are added.
 """
 EVALUATE = """\
 examples:

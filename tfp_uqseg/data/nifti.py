@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import math
 import os
 import zlib
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+from isal import igzip, isal_zlib
 from nibabel import orientations
 
 from tfp_uqseg import _checks, _files
@@ -21,7 +21,7 @@ _MILLIMETRES = {"meter": 1000.0, "micron": 0.001}
 #: Grids are one when no corner of the volume moves by more than this part of a voxel.
 _CORNER_TOLERANCE = 0.05
 
-#: The fastest level: on BraTS volumes level 6 saves 5 % and takes three times longer.
+#: On maps as small as zlib's level 6, in a twentieth of the time.
 _GZIP_LEVEL = 1
 
 
@@ -210,7 +210,7 @@ def write(
     stored = orientations.apply_orientation(array, back).astype(dtype, order="F")
     content = _content(stored, grid)
     if path.name.lower().endswith(".gz"):
-        content = gzip.compress(content, _GZIP_LEVEL, mtime=0)
+        content = igzip.compress(content, _GZIP_LEVEL, mtime=0)
     with _files.whole_file(path) as temporary:
         temporary.write_bytes(content)
 
@@ -237,7 +237,7 @@ def _open(path: Path, case_id: str, header_only: bool = False):
         )
     try:
         content = _bytes(path, header_only)
-    except (EOFError, OSError, zlib.error) as error:
+    except (EOFError, OSError, zlib.error, isal_zlib.error) as error:
         raise _damaged(path, case_id, error) from error
     two = content[:4] in (b"\x1c\x02\0\0", b"\0\0\x02\x1c")
     kind = nibabel.Nifti2Image if two else nibabel.Nifti1Image
@@ -286,9 +286,9 @@ def _bytes(path: Path, header_only: bool) -> bytes:
         file.seek(0)
         if not header_only:
             content = file.read()
-            return gzip.decompress(content) if gzipped else content
+            return igzip.decompress(content) if gzipped else content
         size = 1 << 20  # room for the header and its extensions
-        return gzip.GzipFile(fileobj=file).read(size) if gzipped else file.read(size)
+        return igzip.IGzipFile(fileobj=file).read(size) if gzipped else file.read(size)
 
 
 def _grid(image, path: Path, case_id: str, channels: bool) -> Grid:

@@ -6,8 +6,6 @@ import os
 import pathlib
 from collections.abc import Iterable, Sequence
 
-import tensorflow as tf
-
 from tfp_uqseg import _checks, serving
 from tfp_uqseg.data import case as case_module
 from tfp_uqseg.data import splits
@@ -33,7 +31,8 @@ def predict(
     """Write the maps of every case; see `serving.predict_case` for the files.
 
     Cases whose maps are there already, from the same network, files and settings, are
-    left as they are. A case that cannot be used does not stop the others.
+    left as they are; maps of fewer draws are gone on from. A case that cannot be used
+    does not stop the others.
 
     Args:
         run: Folder of a training run.
@@ -59,22 +58,26 @@ def predict(
     folder = runs.open_run(run)
     settings = config_module.load(folder.config)
     model = networks.load(folder)
-    arguments = [
-        {
-            "seed": seed,
-            "regions": settings.regions,
-            "modalities": settings.modalities,
-            "preprocessing": train.preprocessing_of(settings),
-            "label_scheme": label_scheme or _scheme_for(case, settings),
-            "num_latent_draws": num_latent_draws,
-        }
+    requests = [
+        serving.make_request(
+            model,
+            case,
+            num_draws,
+            seed=seed,
+            regions=settings.regions,
+            modalities=settings.modalities,
+            preprocessing=train.preprocessing_of(settings),
+            label_scheme=label_scheme or _scheme_for(case, settings),
+            num_latent_draws=num_latent_draws,
+        )
         for case in cases
     ]
     maps = pathlib.Path(maps)
-    waiting = []
-    for case, options in zip(cases, arguments, strict=True):
-        if overwrite or not _is_done(model, case, maps, num_draws, options):
-            waiting.append((case, options))
+    waiting = [
+        (case, request)
+        for case, request in zip(cases, requests, strict=True)
+        if overwrite or not _is_done(model, case, maps, request)
+    ]
     if verbose and len(waiting) < len(cases):
         progress.say(
             f"{len(cases) - len(waiting)} of {len(cases)} cases are in {maps} already, "
@@ -82,7 +85,7 @@ def predict(
         )
     maps.mkdir(parents=True, exist_ok=True)
     options = {"batch_size": batch_size, "overwrite": overwrite}
-    _predict_all(model, waiting, maps, num_draws, options, verbose)
+    _predict_all(model, waiting, maps, options, verbose)
     return [maps / case.id for case in cases]
 
 
@@ -141,7 +144,7 @@ def choose(
     return splits.select(cases, ids)
 
 
-def _is_done(model, case, maps, num_draws, options) -> bool:
+def _is_done(model, case, maps, request) -> bool:
     """Whether the case's maps are there; raise if they were made otherwise."""
     summary = serving.read_summary(maps, case.id)
     if summary is None:
@@ -151,8 +154,9 @@ def _is_done(model, case, maps, num_draws, options) -> bool:
                 "another folder, or pass `--overwrite`."
             )
         return False
-    request = serving.make_request(model, case, num_draws, **options)
     wanted = serving.settings(model, case, request)
+    if serving.continues(summary, wanted):
+        return False
     found = summary.get("settings", {}) if isinstance(summary, dict) else {}
     names = [name for name in wanted if found.get(name) != wanted[name]]
     if names:
@@ -164,23 +168,27 @@ def _is_done(model, case, maps, num_draws, options) -> bool:
     return True
 
 
-def _predict_all(model, waiting, maps, num_draws, options, verbose: bool) -> None:
+def _predict_all(model, waiting, maps, options, verbose: bool) -> None:
     """Predict case by case; raise at the end if some could not be."""
+    numbers = {case.id: i for i, (case, _) in enumerate(waiting, start=1)}
+
+    def title(case) -> str:
+        return f"case {numbers[case.id]}/{len(waiting)} {case.id}"
+
+    def bar(case):
+        return progress.CountBar(title(case), unit="slice", shown=verbose)
+
     failed = {}
-    for number, (case, own) in enumerate(waiting, start=1):
-        title = f"case {number}/{len(waiting)} {case.id}"
-        try:
-            bar = progress.CountBar(title, unit="slice", shown=verbose)
-            serving.predict_case(
-                model, case, maps, num_draws, progress=bar, **own, **options
-            )
-        except (_checks.DataError, tf.errors.ResourceExhaustedError) as error:
-            failed[case.id] = error
-            if verbose:
-                progress.say(f"{title}: {str(error).splitlines()[0]}")
-            continue
+    cases, requests = [list(each) for each in zip(*waiting, strict=True)] or ([], [])
+    for outcome in serving.predict_cases(
+        model, cases, requests, maps, progress=bar, **options
+    ):
+        said = "done"
+        if outcome.error is not None:
+            failed[outcome.case.id] = outcome.error
+            said = str(outcome.error).splitlines()[0]
         if verbose:
-            progress.say(f"{title}: done")
+            progress.say(f"{title(outcome.case)}: {said}")
     if failed:
         ids = list(failed)
         more = f" and {len(ids) - _SHOWN} more" if len(ids) > _SHOWN else ""

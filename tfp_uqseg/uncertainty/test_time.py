@@ -25,7 +25,7 @@ import numpy as np
 import tf_keras
 
 from tfp_uqseg import _checks, _rulings
-from tfp_uqseg.uncertainty import draws, measures, network
+from tfp_uqseg.uncertainty import draws, measures, network, prediction
 
 #: Networks of a Bayesian model unless their number is given, as in `draws.predict`.
 DEFAULT_NETWORKS = 20
@@ -90,7 +90,7 @@ def predict(
     inner = 1
     if network.of(_members(model)[0]).has_latents:
         inner = num_latent_draws or draws.DEFAULT_LATENT_DRAWS
-    return moments.prediction(np.stack(counts), inner, seed)
+    return moments.finished(np.stack(counts), inner, seed)
 
 
 def probabilities(
@@ -135,20 +135,12 @@ class _Moments:
         entropy = measures.binary_entropy(np.clip(p, 0.0, 1.0))
         self.entropy = self.entropy + (entropy - self.entropy) / self.number
 
-    def prediction(self, counts: np.ndarray, inner: int, seed: int) -> draws.Prediction:
-        mean = np.clip(self.mean, 0.0, 1.0)
-        total = measures.binary_entropy(mean)
-        epistemic = self.squares / self.number
-        return draws.Prediction(
-            mean_probabilities=mean,
-            predictive_entropy=total,
-            expected_entropy=self.entropy,
-            mutual_information=np.maximum(total - self.entropy, 0.0),
-            aleatoric_variance=np.maximum(mean * (1.0 - mean) - epistemic, 0.0),
-            epistemic_variance=epistemic,
-            logit_aleatoric_variance=None,
-            logit_epistemic_variance=None,
-            voxel_counts=counts,
+    def finished(
+        self, counts: np.ndarray, inner: int, seed: int
+    ) -> prediction.Prediction:
+        return prediction.of_means(
+            [self.mean, self.entropy, self.squares / self.number],
+            counts,
             num_draws=len(counts),
             num_latent_draws=inner,
             seed=seed,
