@@ -342,23 +342,6 @@ def test_a_checkpoint_of_another_network_is_named(run, phantom_cases, tmp_path):
         train.train(phantom_cases, out, resume=True, verbose=False)
 
 
-@pytest.mark.parametrize(
-    ("flags", "precision"),
-    [
-        ("flags : fpu sse avx512_bf16 x", "bfloat16"),
-        ("flags : amx_bf16", "bfloat16"),
-        ("flags : avx512f avx2", "float32"),
-    ],
-)
-def test_precision_follows_the_processor(tmp_path, monkeypatch, flags, precision):
-    # Where there is a GPU, it decides.
-    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [])
-    path = tmp_path / "cpuinfo"
-    path.write_text(flags)
-    assert train.fast_precision(path) == precision
-    assert train.fast_precision(tmp_path / "absent") == "float32"
-
-
 @pytest.mark.filterwarnings("ignore:Case TCGA:UserWarning")  # air is not 0 there
 @pytest.mark.real
 @pytest.mark.slow

@@ -180,6 +180,12 @@ def _add_predict(command) -> None:
         help="slices at a time; does not change the result (8)",
     )
     command.add_argument(
+        "--precision",
+        choices=["auto", "float32", "bfloat16"],
+        default="auto",
+        help="auto: bfloat16 where the machine is fast in it (auto)",
+    )
+    command.add_argument(
         "--overwrite", action="store_true", help="replace maps of other settings"
     )
     _add_choice(command)

@@ -33,8 +33,8 @@ Learning rate and KL weight follow the progress of the run, so give --max-minute
 PREDICT = """\
 examples:
   uqseg predict run brats --out maps
-  uqseg predict run new_studies --out maps --draws 2     a first look ...
-  uqseg predict run new_studies --out maps --draws 100   ... to which 98 are added
+  uqseg predict run new_studies --out maps --draws 2
+  uqseg predict run new_studies --out maps --draws 100
   uqseg predict run brats --out maps --cases Brats18_2013_3_1 Brats18_2013_11_1
   uqseg predict run brats --out maps_validation --part validation
 

@@ -69,6 +69,7 @@ def predict(options: argparse.Namespace) -> None:
         label_scheme=options.label_scheme,
         num_latent_draws=options.latent_draws,
         batch_size=options.batch_size,
+        precision=options.precision,
         overwrite=options.overwrite,
     )
     print(f"Maps of {len(folders)} cases are in {options.out}.")

@@ -75,8 +75,15 @@ def member_settings(
     )
 
 
-def load(run: runs.Run) -> tf_keras.Model | models.Ensemble:
+def load(
+    run: runs.Run, precision: str | None = None
+) -> tf_keras.Model | models.Ensemble:
     """Return the network of a run, or the ensemble of its members.
+
+    Args:
+        run: The run.
+        precision: In which it is to compute; ``"auto"``: bfloat16 where the machine is
+            fast in it, else float32; None: as it was trained.
 
     Raises:
         FileNotFoundError: If no epoch was finished.
@@ -84,9 +91,14 @@ def load(run: runs.Run) -> tf_keras.Model | models.Ensemble:
     """
     settings = config_module.load(run.config)
     if settings.method not in models.ENSEMBLES:
-        return _load_one(run)
-    members = [_load_one(run.member(index)) for index in range(settings.num_members)]
-    return models.Ensemble(members, method=settings.method, seed=settings.seed)
+        model = _load_one(run)
+    else:
+        members = [_load_one(run.member(i)) for i in range(settings.num_members)]
+        model = models.Ensemble(members, method=settings.method, seed=settings.seed)
+    if precision is None:
+        return model
+    precision = models.precision.fast() if precision == "auto" else precision
+    return models.in_precision(model, precision)
 
 
 def _load_one(run: runs.Run) -> tf_keras.Model:

@@ -25,6 +25,7 @@ def predict(
     label_scheme: str | None = None,
     num_latent_draws: int | None = None,
     batch_size: int = 8,
+    precision: str = "auto",
     overwrite: bool = False,
     verbose: bool = True,
 ) -> list[pathlib.Path]:
@@ -44,6 +45,8 @@ def predict(
             run's where a case has none.
         num_latent_draws: Inner draws of each network draw; None for the default.
         batch_size: Slices at a time.
+        precision: ``"float32"``, ``"bfloat16"``, or ``"auto"``: bfloat16 where the
+            machine is fast in it.
         overwrite: Whether to replace maps made with other settings.
         verbose: Whether to report on standard error.
 
@@ -57,7 +60,7 @@ def predict(
     """
     folder = runs.open_run(run)
     settings = config_module.load(folder.config)
-    model = networks.load(folder)
+    model = networks.load(folder, precision)
     requests = [
         serving.make_request(
             model,

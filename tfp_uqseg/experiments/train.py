@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import pathlib
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -120,23 +119,6 @@ def _train_members(cases, run, settings, split, resume: bool, verbose: bool):
     return run
 
 
-def fast_precision(cpuinfo: str | os.PathLike = "/proc/cpuinfo") -> str:
-    """Return ``"bfloat16"`` where the processor or a GPU computes in it, else float32.
-
-    Args:
-        cpuinfo: File in which Linux lists what the processor can do.
-    """
-    for gpu in tf.config.list_physical_devices("GPU"):
-        details = tf.config.experimental.get_device_details(gpu)
-        if details.get("compute_capability", (0, 0)) >= (8, 0):
-            return "bfloat16"
-    with contextlib.suppress(OSError):
-        flags = pathlib.Path(cpuinfo).read_text(encoding="utf-8").split()
-        if "avx512_bf16" in flags or "amx_bf16" in flags:
-            return "bfloat16"
-    return "float32"
-
-
 def preprocessing_of(settings: config_module.TrainConfig) -> preprocess.Preprocessing:
     """Return how a run prepares a study."""
     return preprocess.Preprocessing(intensity=settings.intensity, clip=settings.clip)
@@ -225,7 +207,7 @@ def _resolved(settings, cohort) -> config_module.TrainConfig:
         modalities=cohort.modalities,
         label_scheme=schemes.pop() if len(schemes) == 1 else settings.label_scheme,
         size=cohort.size,
-        precision=fast_precision() if precision == "auto" else precision,
+        precision=models.precision.fast() if precision == "auto" else precision,
     )
 
 
@@ -233,9 +215,7 @@ def _resolved(settings, cohort) -> config_module.TrainConfig:
 def _precision(name: str) -> Iterator[None]:
     """Build layers in this precision, and leave the global policy as it was."""
     before = tf_keras.mixed_precision.global_policy()
-    tf_keras.mixed_precision.set_global_policy(
-        "mixed_bfloat16" if name == "bfloat16" else "float32"
-    )
+    tf_keras.mixed_precision.set_global_policy(models.precision.POLICIES[name])
     try:
         yield
     finally:

@@ -1,9 +1,10 @@
 """Networks: `build` gives one by the name of its method."""
 
-from tfp_uqseg.models import blocks, bottleneck, deep_weight, fcn, unet, vnet
+from tfp_uqseg.models import blocks, bottleneck, deep_weight, fcn, precision, unet, vnet
 from tfp_uqseg.models.builder import BACKBONES, ENSEMBLES, METHODS, build
 from tfp_uqseg.models.ensemble import Ensemble, load
 from tfp_uqseg.models.export import export
+from tfp_uqseg.models.precision import in_precision
 from tfp_uqseg.models.segmenter import Segmenter
 from tfp_uqseg.models.transfer import warm_start
 
@@ -19,7 +20,9 @@ __all__ = [
     "deep_weight",
     "export",
     "fcn",
+    "in_precision",
     "load",
+    "precision",
     "unet",
     "vnet",
     "warm_start",

@@ -17,6 +17,7 @@ import tfp_uqseg
 from tfp_uqseg import _checks, _files, _rulings, labels
 from tfp_uqseg.data import case as case_module
 from tfp_uqseg.data import preprocess
+from tfp_uqseg.models import precision
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,6 +102,7 @@ def settings(
     values = dataclasses.asdict(request)
     values["threshold"] = _rulings.PROBABILITY_THRESHOLD
     values["model"] = fingerprint(model)
+    values["precision"] = precision.of(model)
     values["files"] = files
     return json.loads(json.dumps(values))
 

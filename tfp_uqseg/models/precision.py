@@ -1,0 +1,86 @@
+"""The same network, computing in another precision."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+
+import tensorflow as tf
+import tf_keras
+
+from tfp_uqseg import _checks
+from tfp_uqseg.models import ensemble
+
+#: Policies of Keras by the precision they compute in; variables are float32 in all.
+POLICIES = {
+    "float32": "float32",
+    "bfloat16": "mixed_bfloat16",
+    "float16": "mixed_float16",
+}
+
+#: Layers of `models.build` that compute in float32 in every network.
+HELD = frozenset(
+    {"code", "exact_maps", "latent_bound", "logits", "maps", "predictive_parameters"}
+    | {"predictive_up", "prior_up"}
+)
+
+
+def of(model: tf_keras.Model | ensemble.Ensemble) -> str:
+    """Return the precision in which a network computes, a key of POLICIES.
+
+    It is that of the layers that are not held at float32.
+    """
+    model = getattr(model, "members", [model])[0]
+    found = {layer.compute_dtype for layer in getattr(model, "layers", [])}
+    return next((name for name in ("bfloat16", "float16") if name in found), "float32")
+
+
+def fast(cpuinfo: str | os.PathLike = "/proc/cpuinfo") -> str:
+    """Return ``"bfloat16"`` where the processor or a GPU computes in it, else float32.
+
+    Args:
+        cpuinfo: File in which Linux lists what the processor can do.
+    """
+    for gpu in tf.config.list_physical_devices("GPU"):
+        details = tf.config.experimental.get_device_details(gpu)
+        if details.get("compute_capability", (0, 0)) >= (8, 0):
+            return "bfloat16"
+    with contextlib.suppress(OSError):
+        flags = pathlib.Path(cpuinfo).read_text(encoding="utf-8").split()
+        if "avx512_bf16" in flags or "amx_bf16" in flags:
+            return "bfloat16"
+    return "float32"
+
+
+def in_precision(model: tf_keras.Model | ensemble.Ensemble, precision: str):
+    """Return an uncompiled network with the same weights that computes in `precision`.
+
+    Its draws have the same noise; the answers differ by rounding. What a network holds
+    at float32 (logits, latents, the bound) stays there.
+
+    Args:
+        model: Network of `build`, or an ensemble of them.
+        precision: ``"float32"``, ``"bfloat16"`` or ``"float16"``.
+
+    Returns:
+        The model itself if it computes in `precision` already, else a new one.
+
+    Raises:
+        ValueError: `precision` is another.
+    """
+    _checks.one_of("precision", precision, POLICIES)
+    if of(model) == precision:
+        return model
+    if hasattr(model, "members"):
+        members = [in_precision(member, precision) for member in model.members]
+        return ensemble.Ensemble(members, method=model.method, seed=model.seed)
+    config = model.get_config()
+    policy = tf_keras.mixed_precision.Policy(POLICIES[precision])
+    described = tf_keras.saving.serialize_keras_object(policy)
+    for layer in config["layers"]:
+        if layer["class_name"] != "InputLayer" and layer["name"] not in HELD:
+            layer["config"]["dtype"] = described
+    other = type(model).from_config(config)
+    other.set_weights(model.get_weights())
+    return other
