@@ -53,6 +53,15 @@ def probability(name: str, value: float) -> float:
     return number
 
 
+def fraction(name: str, value: float) -> float:
+    """Return `value` as a float if it is from 0 to 1, else raise ValueError."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError(f"`{name}` must be a number from 0 to 1; got {value!r}.")
+    if not 0.0 <= value <= 1.0:
+        raise ValueError(f"`{name}` must be from 0 to 1; got {value!r}.")
+    return float(value)
+
+
 def same_shape(name: str, array, other_name: str, other) -> None:
     """Raise unless the two arrays have one shape."""
     if tuple(array.shape) != tuple(other.shape):

@@ -97,13 +97,14 @@ def test_terms_are_logged_apart_and_validation_is_free_of_them(trained):
 
 
 def test_loss_is_the_sum_that_the_documentation_states():
-    model = build("latent", beta=0.7, num_train_examples=50)
+    model = build("latent", beta=0.7, map_share=0.4, num_train_examples=50)
     model.compile(tf_keras.optimizers.SGD(0.0), loss=losses.CrossEntropy())
     model.annealing.assign(0.25)
     logs = model.fit(data(8), verbose=0).history
     elements = 16 * 16 * 2
     regularisation = 0.7 * logs["latent_bound"][0] + 0.25 * logs["kl"][0] / 50
-    data_part = 0.25 * logs["data_loss"][0] + 0.75 * logs["map_loss"][0]
+    maps = 0.75 + 0.25 * 0.4  # what the warm-up leaves to the maps, and what stays
+    data_part = (1 - maps) * logs["data_loss"][0] + maps * logs["map_loss"][0]
     expected = data_part + regularisation / elements
     assert logs["loss"][0] == pytest.approx(expected, rel=1e-5)
     np.testing.assert_allclose(logs["kl"][0], model.kl_divergence(), rtol=1e-5)
@@ -463,6 +464,7 @@ def test_replicas_count_kl_once(tmp_path):
         ({"input_shape": (32, 32)}, "`input_shape` must be"),
         ({"num_regions": 0}, "`num_regions` must be a whole number above 0"),
         ({"beta": -1.0}, "`beta` must be finite and at least 0"),
+        ({"map_share": 1.5}, "`map_share` must be from 0 to 1; got 1.5"),
         ({"gaussian_logits": False}, "`gaussian_logits` must be True"),
         ({"normalization": "layer"}, "`normalization` must be one of"),
     ],

@@ -130,6 +130,12 @@ def _add_learning(group, defaults) -> None:
         "--beta", type=values.not_below_zero, help="weight of the latent bound (0.01)"
     )
     group.add_argument(
+        "--map-share",
+        type=values.share,
+        metavar="S",
+        help="share of the data loss that latent learns from its maps alone (0.5)",
+    )
+    group.add_argument(
         "--precision",
         choices=config_module.PRECISIONS,
         help="auto: bfloat16 where the machine is fast in it (auto)",

@@ -72,3 +72,8 @@ def not_below_zero(text: str) -> float:
     return _number(
         text, float, lambda x: x >= 0 and math.isfinite(x), "a number, 0 or more"
     )
+
+
+def share(text: str) -> float:
+    """Return `text` as a number from 0 to 1."""
+    return _number(text, float, lambda x: 0 <= x <= 1, "a number from 0 to 1")

@@ -84,6 +84,7 @@ class TrainConfig:
         curriculum: Fraction of the run in which they are phased in, from none.
         loss: ``"dice_cross_entropy"`` (Eq. 18) or ``"cross_entropy"`` (exact ELBO).
         beta: Weight of the bound on the latent KL.
+        map_share: Share of the data loss of ``"latent"`` that stays with its maps.
         precision: ``"auto"``, ``"float32"`` or ``"bfloat16"``.
         seed: Of split, initial weights, shuffling, augmentation and noise.
         raters: Mask to learn from: ``"label"``, ``"random"`` (one rater drawn per
@@ -129,6 +130,7 @@ class TrainConfig:
     curriculum: float = 0.3
     loss: str = "dice_cross_entropy"
     beta: float = 0.01
+    map_share: float = 0.5
     precision: str = "auto"
     seed: int = 0
     raters: str = "label"
@@ -153,8 +155,14 @@ class TrainConfig:
             self._set(name, _names(name, getattr(self, name)))
         _checks.non_negative("beta", self.beta)
         _rates(self)
-        for name in ("warm_up", "kl_annealing", "curriculum", "empty_share"):
-            _fraction(name, getattr(self, name))
+        for name in (
+            "warm_up",
+            "kl_annealing",
+            "curriculum",
+            "empty_share",
+            "map_share",
+        ):
+            _checks.fraction(name, getattr(self, name))
         for name in ("learning_rate", "clip"):
             _above_zero(name, getattr(self, name))
         if self.epochs is not None:
@@ -263,13 +271,6 @@ def _above_zero(name: str, value: object) -> None:
         raise ValueError(f"`{name}` must be a number above 0; got {value!r}.")
     if not (math.isfinite(value) and value > 0):
         raise ValueError(f"`{name}` must be finite and above 0; got {value!r}.")
-
-
-def _fraction(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ValueError(f"`{name}` must be a number from 0 to 1; got {value!r}.")
-    if not 0.0 <= value <= 1.0:
-        raise ValueError(f"`{name}` must be from 0 to 1; got {value!r}.")
 
 
 def _rates(config: TrainConfig) -> None:

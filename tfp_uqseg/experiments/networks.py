@@ -42,6 +42,7 @@ def build(
         centred_prior=settings.centred_prior,
         kernel_prior=None if prior is None else models.deep_weight.load(prior),
         beta=settings.beta,
+        map_share=settings.map_share,
         seed=settings.seed,
     )
     if settings.warm_start is not None:

@@ -62,6 +62,7 @@ def build(
     gaussian_logits: bool | None = None,
     initial_probability: float = 0.01,
     beta: float = 0.01,
+    map_share: float = 0.5,
     latent_size: int = 10,
     latent_filters: int = 16,
     decoder_skips: bool = True,
@@ -112,6 +113,10 @@ def build(
         beta: Factor of the latent bound. At 1 the objective is that of the exact ELBO,
             but with the Dice loss the maps then collapsed to a constant on glioma
             slices (an empty answer everywhere) under every annealing tried.
+        map_share: Share of the data loss that ``"latent"`` learns from the maps q(w|x)
+            alone, 0 to 1, after the warm-up. Both shares are bounds of the same w; with
+            none the maps forget what they showed, and outlines get lost on the way
+            through the bottleneck.
         latent_size: Length of the latent code z (Table 1 has ten).
         latent_filters: Channels of the bottleneck at half resolution.
         decoder_skips: See `models.bottleneck.attach`.
@@ -260,6 +265,7 @@ def _check(settings: dict) -> None:
     for name in ("latent_size", "latent_filters", "num_members"):
         _checks.positive_integer(name, settings[name])
     _checks.non_negative("beta", settings["beta"])
+    _checks.fraction("map_share", settings["map_share"])
     _checks.probability("initial_probability", settings["initial_probability"])
     if settings["backbone"] == "vnet" and settings["depth"] > len(vnet.STAGES):
         raise ValueError(

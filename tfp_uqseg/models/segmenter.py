@@ -30,10 +30,10 @@ class Segmenter(tf_keras.Model):
     loss and both factors at one this is the exact negative ELBO (Eq. 4, or minus Eq. 9,
     over N M). Validation reports the data loss at the posterior mean, free of KL.
 
-    `annealing` climbs from 0 to 1 in the first 30 % of `fit`. Meanwhile the network
-    with a latent bottleneck learns the share ``1 - annealing`` of its data loss from
-    the maps q(w|x) alone, read as logits (the paper's pre-trained backbone), and of the
-    bound's gradient only the share `annealing` is used.
+    `annealing` climbs from 0 to 1 in the first 30 % of `fit`. The network with a latent
+    bottleneck learns a share of its data loss from the maps q(w|x) alone, read as
+    logits: all of it at first (the paper's pre-trained backbone), `map_share` of it
+    once `annealing` is 1. Of the bound's gradient only the share `annealing` is used.
 
     Built by `models.build`. Calling it returns a distribution over logits that turns
     into its mean, at the posterior mean of weights and latents; draws come from
@@ -43,6 +43,7 @@ class Segmenter(tf_keras.Model):
         settings: The arguments of `models.build`, as plain values.
         annealing: Variable, 0 to 1, moved by `callbacks.KLAnnealing`.
         beta: Factor of the latent bound.
+        map_share: Share of the data loss that stays with the maps alone.
         callback_memory: What callbacks remember of the training; see
             `callbacks.Memory`.
     """
@@ -66,6 +67,8 @@ class Segmenter(tf_keras.Model):
         )
         self.callback_memory = kl_callbacks.Memory()
         self.beta = float(settings["beta"])
+        # Networks saved before there was such a share had none.
+        self.map_share = float(settings.get("map_share", 0.0))
         self._add_kernel_prior(settings.get("kernel_prior"))
         names = ["loss", "data_loss"]
         names += ["map_loss", "latent_bound", "code_kl"] if self._has_latent() else []
@@ -219,7 +222,8 @@ class Segmenter(tf_keras.Model):
             loss = data_loss + self._regularisation(terms, masks)
             if scope.early_logits is not None:
                 map_loss = self.compiled_loss(masks, scope.early_logits, weights)
-                loss += (1.0 - self.annealing) * (map_loss - data_loss)
+                share = 1.0 - (1.0 - self.map_share) * self.annealing
+                loss += share * (map_loss - data_loss)
                 terms["map_loss"] = map_loss
         self.optimizer.minimize(loss, self.trainable_variables, tape=tape)
         self._record({"loss": loss, "data_loss": data_loss, **terms}, masks)
