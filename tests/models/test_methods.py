@@ -230,3 +230,34 @@ def test_errors_of_ensembles_say_what_to_do(tmp_path):
         models.load(tmp_path / "nothing.keras")
     with pytest.raises(ValueError, match="`num_members` must be a whole number"):
         build("deep_ensemble", num_members=0)
+
+
+@pytest.mark.parametrize("backbone", models.BACKBONES)
+def test_with_one_seed_every_method_starts_with_the_same_kernels(backbone):
+    """So that what tells methods apart is the method, not the luck of a start."""
+
+    def kernels(method):
+        model = models.build(
+            method,
+            backbone=backbone,
+            input_shape=(None, None, 2),
+            num_regions=2,
+            num_train_examples=10,
+            base_filters=2,
+            depth=2,
+            seed=5,
+        )
+        return {
+            layer.name: getattr(layer, "kernel_loc", getattr(layer, "kernel", None))
+            for layer in model.layers
+            if hasattr(layer, "kernel_loc") or hasattr(layer, "kernel")
+        }
+
+    plain = kernels("deterministic")
+    assert len(plain) >= 8
+    for method in ("flipout", "local_reparameterization", "mc_dropout", "latent"):
+        other = kernels(method)
+        shared = set(plain) & set(other) - ({"head"} if method == "latent" else set())
+        assert len(shared) >= len(plain) - (method == "latent")
+        for name in shared:
+            np.testing.assert_array_equal(plain[name], other[name], err_msg=name)

@@ -20,29 +20,29 @@ _GROUPS = 4
 
 
 @tf_keras.saving.register_keras_serializable(package="tfp_uqseg")
-class TransposedHeNormal(tf_keras.initializers.Initializer):
-    """He's initialiser for kernels (..., filters, channels) of transposed convolutions.
+class HeNormal(tf_keras.initializers.Initializer):
+    """The kernel with which a layer with a posterior, and this seed, starts.
 
-    Keras's own takes the filters for the fan-in; this one gives the kernels the spread
-    that `layers.Convolution2DTransposeFlipout` starts with.
+    So that methods differ in nothing but the method: with one seed every network of a
+    backbone begins with the same kernels.
 
     Args:
-        reach: Entries of the kernel that reach one output voxel.
-        seed: Whole number.
+        fan_in: Inputs of one output.
+        seed: Whole number, of the layer.
     """
 
-    def __init__(self, reach: float, seed: int):
-        self.reach, self.seed = float(reach), int(seed)
+    def __init__(self, fan_in: float, seed: int):
+        self.fan_in, self.seed = float(fan_in), int(seed)
 
     def __call__(self, shape, dtype=None, **kwargs):
         """Return a kernel of `shape`."""
-        stddev = layers.priors.he_stddev(self.reach * shape[-1])
+        stddev = layers.priors.he_stddev(self.fan_in)
         key = layers.noise.initial_key(self.seed)
         return tf.cast(stddev * layers.noise.normal(key, shape), dtype or tf.float32)
 
     def get_config(self):
         """Return plain values from which the initialiser can be built again."""
-        return {"reach": self.reach, "seed": self.seed}
+        return {"fan_in": self.fan_in, "seed": self.seed}
 
 
 class Factory:
@@ -74,12 +74,15 @@ class Factory:
         self.estimator, self.normalization = estimator, normalization
         self.dropout_rate = dropout_rate
         self.options = dict(options or {})
-        self._made = 0
+        self._made, self._dropouts = 0, 0
 
     def next_seed(self) -> int:
         """Return the seed of the next layer, distinct within the network."""
         self._made += 1
-        state = np.random.SeedSequence([self.seed & 0xFFFFFFFF, self._made])
+        return self._seed_of(self._made)
+
+    def _seed_of(self, *place: int) -> int:
+        state = np.random.SeedSequence([self.seed & 0xFFFFFFFF, *place])
         return int(state.generate_state(1)[0] & 0x7FFFFFFF)
 
     def bare(self, *, estimator: str | None) -> Factory:
@@ -134,9 +137,10 @@ class Factory:
         """Return the dropout of a method that has it; else what changes nothing."""
         if self.dropout_rate is None:
             return lambda tensor: tensor
-        return layers.ChannelDropout(
-            self.dropout_rate, seed=self.next_seed(), name=name
-        )
+        # Counted apart, so that the kernels are those of a network without dropout.
+        self._dropouts += 1
+        seed = self._seed_of(0, self._dropouts)
+        return layers.ChannelDropout(self.dropout_rate, seed=seed, name=name)
 
     def dense(self, units, *, activation=None, name):
         """Return a dense layer."""
@@ -144,10 +148,16 @@ class Factory:
         if self.estimator is not None:
             cls = getattr(layers, f"Dense{ESTIMATORS[self.estimator]}")
             return cls(units, activation, seed=seed, name=name, **self.options)
-        initializer = tf_keras.initializers.HeNormal(seed=seed)
-        return tf_keras.layers.Dense(
-            units, activation, kernel_initializer=initializer, name=name
-        )
+
+        def apply(tensor):
+            return tf_keras.layers.Dense(
+                units,
+                activation,
+                kernel_initializer=HeNormal(tensor.shape[-1], seed),
+                name=name,
+            )(tensor)
+
+        return apply
 
     def pool(self, name):
         """Return max pooling by two along every axis."""
@@ -168,7 +178,7 @@ class Factory:
         return kind[self.rank - 2](name=name)
 
     def _convolution(self, transpose, filters, size, strides, name, use_bias=True):
-        """Return a convolution, or its transpose, without activation."""
+        """Return a function that applies a convolution, or its transpose."""
         seed = self.next_seed()
         arguments = {"strides": strides, "padding": "same", "name": name}
         arguments["use_bias"] = use_bias
@@ -176,12 +186,17 @@ class Factory:
             kind = f"Convolution{self.rank}D{transpose}{ESTIMATORS[self.estimator]}"
             cls = getattr(layers, kind)
             return cls(filters, size, seed=seed, **arguments, **self.options)
-        initializer = tf_keras.initializers.HeNormal(seed=seed)
-        if transpose:
-            reach = max(1.0, (size / strides) ** self.rank)
-            initializer = TransposedHeNormal(reach, seed)
+        # Each output voxel of a transpose is reached by a part of the kernel alone.
+        reach = (size / strides if transpose else size) ** self.rank
         cls = getattr(tf_keras.layers, f"Conv{self.rank}D{transpose}")
-        return cls(filters, size, kernel_initializer=initializer, **arguments)
+
+        def apply(tensor):
+            initializer = HeNormal(max(1.0, reach) * tensor.shape[-1], seed)
+            return cls(filters, size, kernel_initializer=initializer, **arguments)(
+                tensor
+            )
+
+        return apply
 
 
 def double_convolution(factory: Factory, filters: int, name: str):
