@@ -1,0 +1,1 @@
+"""One command per question of speed; `python -m benchmarks.NAME --help`."""

@@ -1,0 +1,166 @@
+"""How long a draw of the network takes, beside every other stochastic forward pass."""
+
+from __future__ import annotations
+
+import contextlib
+
+import numpy as np
+import tensorflow as tf
+
+from benchmarks import measuring, networks, peers
+from tfp_uqseg.layers import noise
+from tfp_uqseg.uncertainty import draws, moments, network
+
+QUESTION = "How long does a draw of the network take?"
+PRECISIONS = ("float32", "bfloat16")
+BATCHES = 4
+METHODS = (
+    "mc_dropout",
+    "flipout",
+    "reparameterization",
+    "local_reparameterization",
+    "latent",
+)
+DRAWS = 20
+
+
+def main() -> None:
+    """Measure, print and write."""
+    options = measuring.parser(QUESTION)
+    options.add_argument("--no-peers", action="store_true", help="leave PyTorch out")
+    options = options.parse_args()
+    with contextlib.ExitStack() as stack:
+        functions = _single_draws()
+        others, notes, versions = {}, {}, {}
+        if not options.no_peers:
+            others, notes, versions = peers.torch_functions(
+                stack, "forward", times=BATCHES
+            )
+        rows = measuring.alternate({**functions, **others}, options.rounds)
+    for name, note in notes.items():
+        rows[name] = measuring.Row(name, [], note=note)
+    ratios = list(_ratios(rows))
+    predictions, shares = _predictions()
+    more = measuring.alternate(predictions, max(3, options.rounds // 2), warm_up=1)
+    ratios += list(_passes(more, shares))
+    measuring.report(
+        "draws",
+        QUESTION,
+        [*rows.values(), *more.values()],
+        ratios,
+        out=options.out,
+        settings={**networks.described(), "batches": BATCHES, "draws": DRAWS},
+        more_versions=versions,
+    )
+
+
+def _single_draws() -> dict:
+    """Return one draw over four batches of every kind, and the deterministic pass."""
+    images, _ = networks.batch()
+    functions = {}
+    for precision in PRECISIONS:
+        for method in ("deterministic", "flipout"):
+            model = networks.ours(method, precision)
+            functions[f"{method}, {precision}"] = _draw(model, images)
+    stock = networks.stock()
+    run = tf.function(lambda x: stock(x, training=False))
+
+    def forward():
+        for _ in range(BATCHES):
+            run(images).numpy()
+
+    functions["stock tfp.layers, float32"] = forward
+    return functions
+
+
+def _draw(model, images):
+    """Return a function that runs a new draw over the batches."""
+    net, count = network.of(model), iter(range(10**9))
+    inner = tf.constant(1)
+
+    def run():
+        key = noise.draw_key(0, next(count))
+        weights = net.draw_weights(key)
+        for _ in range(BATCHES):
+            moments.probabilities(
+                net, (net.prefix(images), key, weights, inner)
+            ).numpy()
+
+    run.model = model  # the network holds no reference to it
+    return run
+
+
+def _ratios(rows: dict):
+    fast = measuring.has_fast_bfloat16()
+    stock = rows["stock tfp.layers, float32"]
+    bounds = {"float32": (1.7, 3.8), "bfloat16": (3.2, 6.5) if fast else (None, None)}
+    for precision in PRECISIONS:
+        drawn = rows[f"flipout, {precision}"]
+        yield measuring.ratio(
+            f"draw / deterministic, {precision}",
+            drawn,
+            rows[f"deterministic, {precision}"],
+            1.15,
+        )
+        yield measuring.ratio(
+            f"stock / draw, {precision}",
+            stock,
+            drawn,
+            bounds[precision][0],
+            at_most=False,
+        )
+        for name, row in rows.items():
+            if name.startswith("PyTorch"):
+                bound = bounds[precision][1] if "bayesian_torch" in name else None
+                yield measuring.ratio(
+                    f"{name} / draw, {precision}", row, drawn, bound, at_most=False
+                )
+
+
+def _predictions():
+    """Return predictions of a few draws for every method, and their random shares."""
+    precision = "bfloat16" if measuring.has_fast_bfloat16() else "float32"
+    images = np.concatenate([networks.batch(seed=i)[0].numpy() for i in range(BATCHES)])
+    functions, shares = {}, {}
+
+    def add(name: str, method: str, draws_: int, **options):
+        model = networks.ours(method, precision)
+        fixed = networks.ours(method, precision, shape=networks.SHAPE[1:])
+        shares[name] = _share(fixed)
+        functions[name] = lambda: draws.predict(model, images, draws_, **options)
+
+    add("deterministic, one pass", "deterministic", 1)
+    for method in METHODS:
+        add(f"{method}, {DRAWS} draws", method, DRAWS)
+    name = f"latent, {DRAWS} draws of one inner draw"
+    add(name, "latent", DRAWS, num_latent_draws=1)
+    return functions, shares
+
+
+def _share(model) -> float:
+    """Return the part of the operations that every draw repeats."""
+    counted = networks.operations(model)
+    _, suffix = network.split(model)
+    repeated = {layer.name for layer in suffix.layers}
+    return sum(v for name, v in counted.items() if name in repeated) / sum(
+        counted.values()
+    )
+
+
+def _passes(rows: dict, shares: dict):
+    once = rows["deterministic, one pass"]
+    for name, row in rows.items():
+        if row is once:
+            continue
+        small = shares[name] <= 0.15 and not name.startswith("flipout")
+        yield measuring.ratio(
+            f"{name} / one deterministic pass",
+            row,
+            once,
+            5.0 if small else None,
+            note=f"{shares[name]:.0%} of the operations are repeated by a draw",
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""Writes docs/performance.md from the JSON files of one run."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+
+from benchmarks import measuring
+
+PAGE = pathlib.Path(__file__).parents[1] / "docs" / "performance.md"
+#: In the order of the page, with the words above each table.
+SECTIONS = {
+    "training_step": "A training step",
+    "draws": "Draws",
+    "memory": "Memory",
+    "precision": "bfloat16",
+    "whole_study": "Whole studies",
+    "shards": "Shards",
+    "qu_brats": "The QU-BraTS score",
+    "gpu": "On a GPU",
+}
+_HEAD = """\
+# Performance
+
+Made by `python -m benchmarks.page` from the JSON files that the benchmarks write; no
+number on this page was typed. Everything in a table was measured in one run, the
+competitors in turn, round by round; a ratio is the median of the rounds' ratios, with
+the range in brackets. Seconds depend on the machine, ratios much less.
+
+"""
+
+
+def main() -> None:
+    """Write the page."""
+    PAGE.write_text(text(read()), encoding="utf-8")
+    print(f"written to {PAGE}")
+
+
+def read(folder: pathlib.Path = measuring.RESULTS) -> dict[str, dict]:
+    """Return the results by name, those that are there."""
+    found = {}
+    for name in SECTIONS:
+        path = folder / f"{name}.json"
+        if path.is_file():
+            found[name] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def text(results: dict[str, dict]) -> str:
+    """Return the page in Markdown."""
+    parts = [_HEAD, _machines(results), _overview(results)]
+    for name, title in SECTIONS.items():
+        parts.append(f"## {title}\n\n")
+        if name in results:
+            parts.append(_section(results[name]))
+        else:
+            parts.append(
+                f"Not measured yet. `python -m benchmarks.{name} --help` says how; "
+                "`python -m benchmarks.page` then adds it here.\n\n"
+            )
+    return "".join(parts).rstrip() + "\n"
+
+
+def _machines(results: dict[str, dict]) -> str:
+    lines = set()
+    for result in results.values():
+        machine = result["machine"]
+        extras = ", ".join(machine["instructions"]) or "none of them"
+        lines.add(f"{machine['processor']}, {machine['cores']} cores ({extras})")
+    versions: dict[str, str] = {}
+    for result in results.values():
+        versions.update({k: v for k, v in result["versions"].items() if v != "absent"})
+    listed = ", ".join(f"{name} {version}" for name, version in versions.items())
+    return f"Measured on: {'; '.join(sorted(lines))}. {listed}.\n\n"
+
+
+def _overview(results: dict[str, dict]) -> str:
+    """Return the table of every ratio that has a bound."""
+    lines = ["| what | measured | bound | |", "|---|---|---|---|"]
+    for result in results.values():
+        for ratio in result["ratios"]:
+            if ratio["bound"] is None:
+                continue
+            sign = "at most" if ratio["at_most"] else "at least"
+            words = {True: "met", False: "**missed**", None: "not measured"}
+            row = (ratio["name"], _number(ratio), f"{sign} {ratio['bound']:g}")
+            lines.append(f"| {' | '.join(row)} | {words[ratio['met']]} |")
+    return "## Bounds\n\n" + "\n".join(lines) + "\n\n"
+
+
+def _section(result: dict) -> str:
+    lines = [f"{result['question']}\n", f"```sh\n{result['command']}\n```\n"]
+    if result["settings"]:
+        said = "; ".join(
+            f"{k.replace('_', ' ')}: {v}" for k, v in result["settings"].items()
+        )
+        lines.append(f"{said[0].upper()}{said[1:]}.\n")
+    lines.append("| | median | range | unit | |\n|---|---|---|---|---|")
+    for row in result["rows"]:
+        span = (
+            ""
+            if row["low"] is None
+            else f"{_short(row['low'])} to {_short(row['high'])}"
+        )
+        cells = (row["name"], _short(row["median"]), span, row["unit"], row["note"])
+        lines.append(f"| {' | '.join(cells)} |")
+    if result["ratios"]:
+        lines.append("\n| ratio | | |\n|---|---|---|")
+        for ratio in result["ratios"]:
+            lines.append(f"| {ratio['name']} | {_number(ratio)} | {ratio['note']} |")
+    return "\n".join(lines) + "\n\n"
+
+
+def _number(item: dict) -> str:
+    if item["median"] is None:
+        return "-"
+    low, high = _short(item["low"]), _short(item["high"])
+    return f"{_short(item['median'])} [{low}, {high}]"
+
+
+def _short(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}"
+
+
+if __name__ == "__main__":
+    main()

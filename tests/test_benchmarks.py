@@ -1,0 +1,150 @@
+"""How the benchmarks measure, and how they speak to other packages; no figures."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import pathlib
+import subprocess
+import sys
+import time
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True)
+def _root_on_path(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT))
+
+
+@pytest.fixture
+def measuring():
+    return importlib.import_module("benchmarks.measuring")
+
+
+@pytest.fixture
+def peers():
+    return importlib.import_module("benchmarks.peers")
+
+
+def test_functions_are_timed_in_turn_after_the_warm_up(measuring):
+    called = []
+
+    def slow():
+        called.append("slow")
+        time.sleep(0.02)
+
+    rows = measuring.alternate(
+        {"slow": slow, "own": lambda: called.append("own") or 7.0}, 3, warm_up=1
+    )
+    assert called == ["slow", "own"] * 4
+    assert rows["own"].values == [7.0, 7.0, 7.0]
+    assert len(rows["slow"].values) == 3
+    assert min(rows["slow"].values) >= 0.02
+
+
+def test_a_ratio_is_the_median_of_the_rounds_and_knows_its_bound(measuring):
+    above, below = (
+        measuring.Row("a", [2.0, 9.0, 4.0]),
+        measuring.Row("b", [1.0, 3.0, 4.0]),
+    )
+    found = measuring.ratio("r", above, below, 2.0).described()
+    assert (found["median"], found["low"], found["high"]) == (2.0, 1.0, 3.0)
+    assert found["met"] is True
+    assert measuring.ratio("r", above, below, 1.9).described()["met"] is False
+    least = measuring.ratio("r", above, below, 2.1, at_most=False).described()
+    assert least["met"] is False
+    empty = measuring.ratio("r", measuring.Row("a", [], note="why"), below, 1.0)
+    assert empty.described()["met"] is None
+    assert empty.note == "why"
+
+
+def test_a_report_is_printed_and_written(measuring, tmp_path, capsys):
+    rows = [measuring.Row("a", [1.0, 3.0, 2.0]), measuring.Row("b", [], note="absent")]
+    ratios = [measuring.ratio("a / a", rows[0], rows[0], 0.5)]
+    path = tmp_path / "new" / "x.json"
+    measuring.report("x", "How long?", rows, ratios, out=path)
+    said = capsys.readouterr().out
+    assert "How long?" in said
+    assert "MISSED" in said
+    assert "absent" in said
+    written = json.loads(path.read_text())
+    assert written["rows"][0]["median"] == 2.0
+    assert written["ratios"][0]["met"] is False
+    assert written["machine"]["cores"] >= 1
+    assert written["versions"]["tensorflow"]
+
+
+def test_the_page_shows_every_bound_and_what_is_not_measured(measuring, tmp_path):
+    page = importlib.import_module("benchmarks.page")
+    rows = [measuring.Row("a", [1.0, 3.0, 2.0])]
+    ratios = [measuring.Ratio("good", [1.0], 2.0), measuring.Ratio("bad", [3.0], 2.0)]
+    measuring.report("draws", "Q?", rows, ratios, out=tmp_path / "draws.json")
+    text = page.text(page.read(tmp_path))
+    assert "| good | 1 [1, 1] | at most 2 | met |" in text
+    assert "| bad | 3 [3, 3] | at most 2 | **missed** |" in text
+    assert "## On a GPU\n\nNot measured yet." in text
+
+
+def test_the_page_in_the_docs_is_made_from_the_results():
+    page = importlib.import_module("benchmarks.page")
+    assert page.PAGE.read_text(encoding="utf-8") == page.text(page.read())
+
+
+WORKER = """
+import json, sys
+for line in sys.stdin:
+    request = json.loads(line)
+    if request["do"] == "die":
+        sys.exit("the cat ate it")
+    answer = {"seconds": 2.0 * request["repeats"]}
+    if request["do"] == "fail":
+        answer = {"error": "ValueError: no"}
+    print(json.dumps(answer), flush=True)
+"""
+
+
+def test_a_worker_answers_fails_and_dies_in_words(peers, tmp_path):
+    script = tmp_path / "worker.py"
+    script.write_text(WORKER)
+    with peers.Worker(sys.executable, script) as worker:
+        assert worker.ask(do="run", repeats=3) == {"seconds": 6.0}
+        with pytest.raises(peers.Unavailable, match="ValueError: no"):
+            worker.ask(do="fail", repeats=1)
+        assert worker.ask(do="run", repeats=1)["seconds"] == 2.0
+        with pytest.raises(peers.Unavailable, match="ended: the cat ate it"):
+            worker.ask(do="die")
+
+
+def test_an_environment_that_cannot_be_made_says_why(peers, tmp_path, monkeypatch):
+    def run(command, **options):
+        raise subprocess.CalledProcessError(1, command, stderr="x\nERROR: no wheel\n")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(peers.venv, "create", lambda place, **_: place.mkdir())
+    with pytest.raises(
+        peers.Unavailable, match="b cannot be installed: ERROR: no wheel"
+    ):
+        peers.environment("b", ["nothing"], tmp_path)
+    assert not list(tmp_path.glob("*/complete"))
+
+
+def test_both_u_nets_have_the_same_convolutions():
+    networks = importlib.import_module("benchmarks.networks")
+    own = networks.ours("deterministic", shape=networks.SHAPE[1:])
+    flipout = networks.ours("flipout", shape=networks.SHAPE[1:])
+    counted = networks.operations(own)
+    assert counted["down0_conv1"] == 2 * 9 * 4 * 16 * 128 * 128
+    assert counted["up2_conv0"] == 2 * 4 * 128 * 64 * 16 * 16  # from 16 x 16 voxels
+    assert networks.operations(own) == networks.operations(flipout)
+    kernels = sum(
+        layer.kernel_loc.shape.num_elements() for layer in flipout.bayesian_layers
+    )
+    stock = networks.stock()
+    assert 2 * kernels == sum(
+        variable.shape.num_elements()
+        for variable in stock.trainable_variables
+        if "kernel" in variable.name
+    )
