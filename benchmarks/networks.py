@@ -69,6 +69,14 @@ def ours(
 
 
 def stock() -> tf_keras.Model:
+    """Return a U-Net of stock layers; see `_stock`."""
+    with warnings.catch_warnings():
+        # TensorFlow Probability calls what Keras has renamed.
+        warnings.simplefilter("ignore")
+        return _stock()
+
+
+def _stock() -> tf_keras.Model:
     """Return the same U-Net of stock `tfp.layers.Convolution2DFlipout`.
 
     There is no transposed Flipout convolution in stock TFP. One of 2 x 2 with stride 2
@@ -80,15 +88,13 @@ def stock() -> tf_keras.Model:
         return tfp.distributions.kl_divergence(q, p) / EXAMPLES
 
     def convolution(filters, size, activation="relu"):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return tfp.layers.Convolution2DFlipout(
-                filters,
-                size,
-                padding="same",
-                activation=activation,
-                kernel_divergence_fn=kl,
-            )
+        return tfp.layers.Convolution2DFlipout(
+            filters,
+            size,
+            padding="same",
+            activation=activation,
+            kernel_divergence_fn=kl,
+        )
 
     def double(tensor, filters):
         return convolution(filters, 3)(convolution(filters, 3)(tensor))

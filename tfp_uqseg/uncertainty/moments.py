@@ -44,7 +44,7 @@ def zeros(net: network.DrawnNetwork, drawn, *, variances: bool) -> list[tf.Tenso
 
     def make(net):
         def start(*drawn):
-            p, _, variance = _inner_mean(net, *drawn)
+            p, _, variance = of_draw(net, *drawn)
             count = 2 if not variances else 3 if variance is None else 6
             return [tf.zeros_like(p) for _ in range(count)]
 
@@ -57,7 +57,7 @@ def probabilities(net: network.DrawnNetwork, drawn) -> tf.Tensor:
     """Return p_s of a draw, float32 (B, ..., K)."""
 
     def make(net):
-        return lambda *drawn: _inner_mean(net, *drawn)[0]
+        return lambda *drawn: of_draw(net, *drawn)[0]
 
     return compiled(net, "probabilities", make, drawn)(*drawn)
 
@@ -87,7 +87,7 @@ def update(
 
 def _make_step(net):
     def step(features, key, weights, inner, number, valid, contained, state):
-        p, logit_mean, logit_variance = _inner_mean(net, features, key, weights, inner)
+        p, logit_mean, logit_variance = of_draw(net, features, key, weights, inner)
         entropy = -tf.math.xlogy(p, p) - tf.math.xlogy(1 - p, 1 - p)
         mean, variance = _moments(state[0], state[2:3], p, number)
         values = [mean, state[1] + (entropy - state[1]) / number, *variance]
@@ -111,8 +111,19 @@ def _moments(mean, variance: list, value, number):
     return mean, [old + (product - old) / number for old in variance]
 
 
-def _inner_mean(net, features, key, weights, inner):
-    """Return p_s, the mean logit and the logit variance within one draw."""
+def of_draw(net, features, key, weights, inner):
+    """Return p_s, the mean logit and the logit variance within one draw, traceable.
+
+    Args:
+        net: The network.
+        features: What its `prefix` returned.
+        key: The draw's key.
+        weights: What its `draw_weights` returned.
+        inner: Number of inner draws, int32 scalar.
+
+    Returns:
+        Float32 (B, ..., K) each; the variance is None without a Gaussian head.
+    """
 
     def one(latent_draw):
         logits = net.logits(features, key, weights, latent_draw)
