@@ -27,17 +27,17 @@ DRAWS = 20
 def main() -> None:
     """Measure, print and write."""
     options = measuring.parser(QUESTION)
-    options.add_argument("--no-peers", action="store_true", help="leave PyTorch out")
+    peers.add_options(options)
     options = options.parse_args()
     with contextlib.ExitStack() as stack:
         functions = _single_draws()
-        others, notes, versions = {}, {}, {}
+        others = peers.Found()
         if not options.no_peers:
-            others, notes, versions = peers.torch_functions(
-                stack, "forward", times=BATCHES
+            others = peers.torch_functions(
+                stack, "forward", times=BATCHES, folder=options.peers_dir
             )
-        rows = measuring.alternate({**functions, **others}, options.rounds)
-    for name, note in notes.items():
+        rows = measuring.alternate({**functions, **others.functions}, options.rounds)
+    for name, note in others.notes.items():
         rows[name] = measuring.Row(name, [], note=note)
     ratios = list(_ratios(rows))
     predictions, shares = _predictions()
@@ -49,8 +49,13 @@ def main() -> None:
         [*rows.values(), *more.values()],
         ratios,
         out=options.out,
-        settings={**networks.described(), "batches": BATCHES, "draws": DRAWS},
-        more_versions=versions,
+        settings={
+            **networks.described(),
+            **others.described(),
+            "batches": BATCHES,
+            "draws": DRAWS,
+        },
+        more_versions=others.versions,
     )
 
 

@@ -11,6 +11,7 @@ PAGE = pathlib.Path(__file__).parents[1] / "docs" / "performance.md"
 #: In the order of the page, with the words above each table.
 SECTIONS = {
     "training_step": "A training step",
+    "step_parts": "What a step is made of",
     "draws": "Draws",
     "memory": "Memory",
     "precision": "bfloat16",

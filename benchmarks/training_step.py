@@ -10,22 +10,23 @@ from tfp_uqseg.layers import flipout
 
 QUESTION = "How long does a training step of a Flipout U-Net take?"
 PRECISIONS = ("float32", "bfloat16")
-_TORCH = "torch_unet"
 
 
 def main() -> None:
     """Measure, print and write."""
     options = measuring.parser(QUESTION)
-    options.add_argument("--no-peers", action="store_true", help="leave PyTorch out")
+    peers.add_options(options)
     options.add_argument("--xla", action="store_true", help="compiled steps too")
     options = options.parse_args()
     with contextlib.ExitStack() as stack:
         functions, operations = _tensorflow(options.xla)
-        others, notes, versions = ({}, {}, {})
+        others = peers.Found()
         if not options.no_peers:
-            others, notes, versions = peers.torch_functions(stack, "train_step")
-        rows = measuring.alternate({**functions, **others}, options.rounds)
-    for name, note in notes.items():
+            others = peers.torch_functions(
+                stack, "train_step", folder=options.peers_dir
+            )
+        rows = measuring.alternate({**functions, **others.functions}, options.rounds)
+    for name, note in others.notes.items():
         rows[name] = measuring.Row(name, [], note=note)
     _add_rates(rows, operations)
     measuring.report(
@@ -34,8 +35,8 @@ def main() -> None:
         list(rows.values()),
         list(_ratios(rows)),
         out=options.out,
-        settings=networks.described(),
-        more_versions=versions,
+        settings={**networks.described(), **others.described()},
+        more_versions=others.versions,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import pathlib
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -94,11 +96,18 @@ def test_the_page_in_the_docs_is_made_from_the_results():
 
 
 WORKER = """
-import json, sys
+import json, sys, time
 for line in sys.stdin:
     request = json.loads(line)
     if request["do"] == "die":
         sys.exit("the cat ate it")
+    if request["do"] == "sleep":
+        time.sleep(60)
+    if request["do"] == "chat":
+        print("word " * 100_000, file=sys.stderr)
+    if request["do"] == "mumble":
+        print("hm", flush=True)
+        continue
     answer = {"seconds": 2.0 * request["repeats"]}
     if request["do"] == "fail":
         answer = {"error": "ValueError: no"}
@@ -116,6 +125,32 @@ def test_a_worker_answers_fails_and_dies_in_words(peers, tmp_path):
         assert worker.ask(do="run", repeats=1)["seconds"] == 2.0
         with pytest.raises(peers.Unavailable, match="ended: the cat ate it"):
             worker.ask(do="die")
+        with pytest.raises(peers.Unavailable, match="ended: the cat ate it"):
+            worker.ask(do="run", repeats=1)
+
+
+def test_a_worker_that_keeps_silent_is_ended(peers, tmp_path):
+    script = tmp_path / "worker.py"
+    script.write_text(WORKER)
+    with peers.Worker(sys.executable, script, timeout=0.2) as worker:
+        with pytest.raises(peers.Unavailable, match="no answer in 0.2 s"):
+            worker.ask(do="sleep")
+        with pytest.raises(peers.Unavailable, match="ended: exit code -9"):
+            worker.ask(do="run", repeats=1)
+
+
+def test_what_a_worker_says_beside_its_answers_does_no_harm(peers, tmp_path):
+    script = tmp_path / "worker.py"
+    script.write_text(WORKER)
+    with peers.Worker(sys.executable, script) as worker:
+        assert worker.ask(do="chat", repeats=1) == {"seconds": 2.0}
+        with pytest.raises(peers.Unavailable, match="answered 'hm'"):
+            worker.ask(do="mumble")
+
+
+def test_a_worker_without_python_says_so(peers, tmp_path):
+    with pytest.raises(peers.Unavailable, match="worker cannot be started"):
+        peers.Worker(tmp_path / "python", "worker.py")
 
 
 def test_an_environment_that_cannot_be_made_says_why(peers, tmp_path, monkeypatch):
@@ -129,6 +164,65 @@ def test_an_environment_that_cannot_be_made_says_why(peers, tmp_path, monkeypatc
     ):
         peers.environment("b", ["nothing"], tmp_path)
     assert not list(tmp_path.glob("*/complete"))
+
+
+def test_an_environment_is_made_once_for_the_same_requirements(
+    peers, tmp_path, monkeypatch
+):
+    installed = []
+    monkeypatch.setattr(
+        subprocess, "run", lambda command, **_: installed.append(command)
+    )
+    monkeypatch.setattr(peers.venv, "create", lambda place, **_: place.mkdir())
+    monkeypatch.setenv(peers.VARIABLE, str(tmp_path))
+    first = peers.environment("b", ["one"])
+    assert first.is_relative_to(tmp_path)
+    assert peers.environment("b", ["one"]) == first
+    assert len(installed) == 1
+    assert peers.environment("b", ["torch==2", "one"]) != first
+    assert [command[-1] for command in installed[1:]] == ["torch==2", "one"]
+    assert peers.CPU_INDEX in installed[1]
+
+
+def test_peers_that_are_not_there_are_noted(peers, tmp_path, monkeypatch):
+    def environment(name, *_):
+        raise peers.Unavailable(f"{name} cannot be installed: offline")
+
+    monkeypatch.setattr(peers, "environment", environment)
+    with contextlib.ExitStack() as stack:
+        found = peers.torch_functions(stack, "forward", folder=tmp_path)
+    assert found.functions == {}
+    assert set(found.notes) == {
+        "PyTorch deterministic",
+        "PyTorch bayesian_torch",
+        "PyTorch torch_uncertainty",
+    }
+    assert "torch_uncertainty cannot be" in found.notes["PyTorch torch_uncertainty"]
+
+
+def test_peers_answer_for_every_network_and_precision(peers, tmp_path, monkeypatch):
+    class Worker(contextlib.nullcontext):
+        def __init__(self, *_):
+            super().__init__(self)
+
+        def ask(self, do, model="", precision="", repeats=0):
+            if do == "versions":
+                counts = {"deterministic": 5, "bayesian_torch": 9}
+                counts["torch_uncertainty"] = 10
+                return {"versions": {"torch": "2+cpu"}, "parameters": counts}
+            if model == "deterministic" and precision == "bfloat16":
+                raise peers.Unavailable("not in bfloat16")
+            return {"seconds": 2.0}
+
+    monkeypatch.setattr(peers, "environment", lambda *_: tmp_path)
+    monkeypatch.setattr(peers, "Worker", Worker)
+    with contextlib.ExitStack() as stack:
+        found = peers.torch_functions(stack, "forward", times=4)
+    assert len(found.functions) == 5
+    assert {run() for run in found.functions.values()} == {8.0}
+    assert found.notes == {"PyTorch deterministic, bfloat16": "not in bfloat16"}
+    assert found.versions == {"torch": "2+cpu"}
+    assert "5 of PyTorch deterministic, 9 of" in found.described()["parameters"]
 
 
 def test_both_u_nets_have_the_same_convolutions():
@@ -148,3 +242,16 @@ def test_both_u_nets_have_the_same_convolutions():
         for variable in stock.trainable_variables
         if "kernel" in variable.name
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("xla", [False, True])
+def test_folded_draws_are_the_draws_one_by_one(xla):
+    """What a card is measured with, rehearsed on a processor."""
+    gpu = importlib.import_module("benchmarks.gpu")
+    networks = importlib.import_module("benchmarks.networks")
+    images, _ = networks.batch((2, 16, 16, 4))
+    found = gpu.draws_of(networks.ours("flipout"), images, xla=xla)
+    one_by_one, folded = (run() for run in found.values())
+    np.testing.assert_allclose(folded, one_by_one, atol=1e-5)
+    assert np.abs(folded[0] - folded[1]).max() > 1e-4
