@@ -49,6 +49,14 @@ def add(group, defaults: config_module.TrainConfig) -> None:
         metavar="P",
         help=f"share of dropped channels, of mc_dropout ({defaults.dropout_rate})",
     )
+    group.add_argument(
+        "--initial-stddev-ratio",
+        type=values.above_zero,
+        metavar="R",
+        help="spread of the kernels' posterior at the start, in units of the He scale; "
+        "less of it costs less Dice and says less of what the network does not know "
+        f"({defaults.initial_stddev_ratio})",
+    )
     _add_sources(group)
 
 

@@ -54,6 +54,8 @@ class TrainConfig:
         base_filters: Filters of the first convolution; doubled at every level.
         num_members: Networks of an ensemble; `max_minutes` is shared by them.
         dropout_rate: Share of the channels that ``"mc_dropout"`` drops.
+        initial_stddev_ratio: Spread of the kernels' posterior at the start, in units of
+            the He scale.
         warm_start: Folder of a run whose network, ``"deterministic"`` and of the same
             backbone and width, gives the first weights (`models.warm_start`).
         freeze_backbone: Whether those weights stay (``"latent"`` alone).
@@ -110,6 +112,7 @@ class TrainConfig:
     base_filters: int = 16
     num_members: int = 5
     dropout_rate: float = 0.3
+    initial_stddev_ratio: float = 0.1
     warm_start: str | None = None
     freeze_backbone: bool = False
     centred_prior: bool = False
@@ -163,7 +166,7 @@ class TrainConfig:
             "map_share",
         ):
             _checks.fraction(name, getattr(self, name))
-        for name in ("learning_rate", "clip"):
+        for name in ("learning_rate", "clip", "initial_stddev_ratio"):
             _above_zero(name, getattr(self, name))
         if self.epochs is not None:
             _checks.positive_integer("epochs", self.epochs)

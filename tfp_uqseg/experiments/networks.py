@@ -39,6 +39,7 @@ def build(
         num_train_examples=num_train_examples,
         base_filters=settings.base_filters,
         dropout_rate=settings.dropout_rate,
+        initial_stddev_ratio=settings.initial_stddev_ratio,
         centred_prior=settings.centred_prior,
         kernel_prior=None if prior is None else models.deep_weight.load(prior),
         beta=settings.beta,
