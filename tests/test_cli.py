@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import shutil
 import subprocess
 import sys
 
@@ -14,9 +15,9 @@ import tfp_uqseg
 from tfp_uqseg import cli
 from tfp_uqseg.cli import arguments, texts
 from tfp_uqseg.data import phantom, splits
-from tfp_uqseg.experiments import commands, config
+from tfp_uqseg.experiments import commands, config, runs
 
-COMMANDS = ("demo", "train", "predict", "evaluate", "phantom", "reproduce")
+COMMANDS = ("demo", "train", "prepare", "predict", "evaluate", "phantom", "reproduce")
 
 
 def leaves(code, *arguments):
@@ -75,6 +76,7 @@ def test_every_command_has_help_with_examples(command, capsys):
 def test_every_example_can_be_parsed():
     for text in (
         texts.TRAIN,
+        texts.PREPARE,
         texts.PREDICT,
         texts.EVALUATE,
         texts.PHANTOM,
@@ -115,6 +117,9 @@ def test_no_command_shows_the_help_and_is_wrong(capsys):
         (["train", "d", "--out", "r", "--schedule", "x"], "invalid choice: 'x'"),
         (["train", "d", "--out", "r", "--weight-decay", "-1"], "a number, 0 or more"),
         (["train", "d", "--out", "r", "--early-stopping", "0"], "number above 0"),
+        (["prepare", "d"], "the following arguments are required: --out"),
+        (["prepare", "d", "--out", "s", "--workers", "0"], "a whole number above 0"),
+        (["prepare", "d", "--out", "s", "--raters", "mean"], "unrecognized arguments"),
         (["predict", "r", "d", "--out", "m", "--draws", "0"], "a whole number above 0"),
         (["predict", "r", "d", "--out", "m", "--part", "x"], "invalid choice: 'x'"),
         (["phantom", "p", "--shape", "32"], "expected 3 arguments"),
@@ -169,6 +174,89 @@ def test_lists_that_the_parser_holds_are_those_of_the_package():
     assert arguments.PARTS == splits.PARTS
     assert arguments.SHIFTS == phantom.SHIFTS
     assert set(commands.COMMANDS) == set(COMMANDS)
+
+
+@pytest.fixture(scope="module")
+def prepared(cohort):
+    """Shards made by the command."""
+    out = cohort.parent / "shards"
+    options = ["--regions", "wt,TC", "--modalities", "t1ce", "flair", "--workers", 1]
+    assert run("prepare", cohort / "train", "--out", out, *options) == 0
+    return out
+
+
+def test_prepare_says_what_comes_next_and_goes_on(prepared, cohort, capsys):
+    before = {path.name: path.stat().st_mtime_ns for path in prepared.iterdir()}
+    options = ["--regions", "WT", "TC", "--modalities", "t1ce,flair", "--check"]
+    assert run("prepare", cohort / "train", "--out", prepared, *options) == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    assert f"3 prepared studies, 0.0 GB, are in {prepared}. Next:" in captured.out
+    assert f"  uqseg train {prepared} --out RUN" in captured.out
+    after = {path.name: path.stat().st_mtime_ns for path in prepared.iterdir()}
+    assert {n: t for n, t in before.items() if n != "index.json"} == {
+        n: t for n, t in after.items() if n != "index.json"
+    }
+
+
+def test_train_learns_the_same_from_shards(prepared, cohort, tmp_path, capsys):
+    options = ["--epochs", 1, "--base-filters", 2, "--method", "deterministic"]
+    options += ["--precision", "float32", "--raters", "random"]
+    assert run("train", prepared, "--out", tmp_path / "one", *options) == 0
+    next_command = f"uqseg predict {tmp_path / 'one'} {prepared} --out MAPS"
+    assert next_command in capsys.readouterr().out
+    options += ["--modalities", "t1ce", "flair", "--regions", "WT", "TC"]
+    assert run("train", cohort / "train", "--out", tmp_path / "other", *options) == 0
+    one, other = (tmp_path / name for name in ("one", "other"))
+    assert config.load(one / "config.json") == config.load(other / "config.json")
+    assert (one / "split.json").read_text() == (other / "split.json").read_text()
+    rows = [runs.read_history(runs.open_run(place))[0] for place in (one, other)]
+    assert rows[0]["loss"] == pytest.approx(rows[1]["loss"], rel=1e-4)
+    # The studies that the shards were made from are still there to be predicted.
+    maps = tmp_path / "maps"
+    assert run("predict", one, prepared, "--out", maps, "--draws", 2) == 0
+    assert run("train", prepared, "--out", one, "--resume", "--epochs", 1) == 0
+
+
+def test_train_takes_the_intensity_of_the_shards(cohort, tmp_path, capsys):
+    out = tmp_path / "shards"
+    words = ["prepare", cohort / "train", "--out", out, "--intensity", "rescale"]
+    assert run(*words) == 0
+    assert run("prepare", cohort / "train", "--out", out) == 1
+    assert "`--intensity` must be that of" in capsys.readouterr().err
+    words = ["train", out, "--out", tmp_path / "run", "--epochs", 1]
+    words += ["--base-filters", 2, "--method", "deterministic"]
+    assert run(*words, "--intensity", "zscore") == 1
+    assert "`--intensity` must be that of" in capsys.readouterr().err
+    assert run(*words) == 0
+    assert config.load(tmp_path / "run" / "config.json").intensity == "rescale"
+
+
+def test_damaged_shards_end_a_training_with_one_line(cohort, tmp_path, capsys):
+    out = tmp_path / "shards"
+    assert run("prepare", cohort / "train", "--out", out) == 0
+    path = out / "phantom_train_001.tfrecord"
+    content = bytearray(path.read_bytes())
+    content[1000::1000] = bytes(len(content[1000::1000]))
+    path.write_bytes(content)
+    options = ["--epochs", 1, "--base-filters", 2, "--method", "deterministic"]
+    assert run("train", out, "--out", tmp_path / "run", *options) == 1
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith(f"uqseg: error: Case phantom_train_001, file {path}: ")
+    assert last.endswith(
+        "Delete the file, and run `uqseg prepare` again: it makes this one anew."
+    )
+
+
+def test_prepare_leaves_cases_without_labels_out(cohort, tmp_path, capsys):
+    place = shutil.copytree(cohort / "train", tmp_path / "train")
+    for path in (place / "phantom_train_000").iterdir():
+        if "seg" in path.name or "rater" in path.name:
+            path.unlink()
+    assert run("prepare", place, "--out", tmp_path / "shards") == 0
+    captured = capsys.readouterr()
+    assert "1 of 3 cases have no labels; left out" in captured.err
+    assert "2 prepared studies" in captured.out
 
 
 def test_the_phantom_has_its_parts(cohort):
@@ -248,6 +336,27 @@ def test_evaluate_scores_the_cases_it_was_told(maps, cohort, tmp_path, capsys):
             ["train", "{data}", "--out", "{new}", "--regions", "tumour"],
             "`--regions WT` for the whole tumour",
         ),
+        (["prepare", "{empty}", "--out", "{new}"], "holds nothing"),
+        (["prepare", "{absent}", "--out", "{new}"], "is missing"),
+        (["prepare", "{data}", "--out", "{data}"], "`--out` must be a new or empty"),
+        (["prepare", "{shards}", "--out", "{new}"], "is prepared already"),
+        (["prepare", "{data}", "--out", "{shards}"], "`--modalities` must be that of"),
+        (
+            ["prepare", "{data}", "--out", "{new}", "--modalities", "x"],
+            "'x' is missing",
+        ),
+        (
+            ["train", "{shards}", "--out", "{new}", "--modalities", "t2"],
+            "`--modalities` must be that of the prepared studies",
+        ),
+        (
+            ["train", "{shards}", "--out", "{new}", "--pattern", "{{case}}.nii"],
+            "`--pattern` is for a folder of studies",
+        ),
+        (
+            ["train", "{shards}", "--out", "{new}", "--regions", "tumour"],
+            "`--regions WT` for the whole tumour",
+        ),
         (["predict", "{empty}", "{data}", "--out", "{new}"], "holds no training run"),
         (["predict", "{run}", "{empty}", "--out", "{new}"], "holds nothing"),
         (["predict", "{run}", "{data}", "--out", "{new}", "--cases", "x"], "got 'x'"),
@@ -258,7 +367,7 @@ def test_evaluate_scores_the_cases_it_was_told(maps, cohort, tmp_path, capsys):
     ],
 )
 def test_what_cannot_be_used_ends_with_one_and_a_line(
-    words, message, cohort, trained, tmp_path, capsys
+    words, message, cohort, trained, prepared, tmp_path, capsys
 ):
     (tmp_path / "empty").mkdir()
     places = {
@@ -267,6 +376,7 @@ def test_what_cannot_be_used_ends_with_one_and_a_line(
         "new": tmp_path / "new",
         "data": cohort / "train",
         "run": trained,
+        "shards": prepared,
     }
     assert run(*[word.format(**places) for word in words]) == 1
     error = capsys.readouterr().err
@@ -287,6 +397,7 @@ def command(monkeypatch):
 
         monkeypatch.setitem(commands.COMMANDS, "demo", fail)
         monkeypatch.setitem(commands.COMMANDS, "train", fail)
+        monkeypatch.setitem(commands.COMMANDS, "prepare", fail)
 
     return put
 
@@ -327,6 +438,12 @@ def test_ctrl_c_ends_with_130_and_says_how_to_go_on(command, capsys):
     command(KeyboardInterrupt())
     assert run("train", "brats", "--out", "run") == 130
     assert "`uqseg train brats --out run --resume` goes on" in capsys.readouterr().err
+
+
+def test_ctrl_c_while_preparing_says_how_to_go_on(command, capsys):
+    command(KeyboardInterrupt())
+    assert run("prepare", "brats", "--out", "shards") == 130
+    assert "goes on with the studies that are left" in capsys.readouterr().err
 
 
 def test_a_reader_that_leaves_is_no_error(command, capfd):

@@ -12,13 +12,18 @@ import shutil
 from collections.abc import Iterator
 
 
-def fingerprint(path: str | os.PathLike) -> str:
-    """Return 16 hexadecimal digits that change with any byte of a file."""
+def sha256(path: str | os.PathLike) -> str:
+    """Return the SHA-256 of a file, 64 hexadecimal digits."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while block := file.read(1 << 20):
             digest.update(block)
-    return digest.hexdigest()[:16]
+    return digest.hexdigest()
+
+
+def fingerprint(path: str | os.PathLike) -> str:
+    """Return 16 hexadecimal digits that change with any byte of a file."""
+    return sha256(path)[:16]
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ import tf_keras
 
 from tfp_uqseg._checks import DataError
 from tfp_uqseg.data import augment, brats, pipeline, preprocess, splits
+from tfp_uqseg.data import cohort as cohort_module
 
 SMALL = {"regions": ("WT", "TC", "ET"), "divisor": 4}
 
@@ -328,18 +329,18 @@ def test_images_may_stay_in_files(cases, tmp_path, monkeypatch):
     in_memory = rows(pipeline.slices(cases, **SMALL))
     for one, other in zip(rows(pipeline.slices(cohort)), in_memory, strict=True):
         assert np.array_equal(one, other)
-    assert isinstance(cohort.volumes[0].image, np.memmap)
+    assert isinstance(cohort.volumes[0], cohort_module.StoredVolume)
 
 
 def test_a_file_goes_with_the_last_cohort_that_shares_it(cases, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     cohort = pipeline.gather(cases, cache=False, **SMALL)
-    assert len(list(tmp_path.glob("uqseg-slices-*/*.npy"))) == 3
+    assert len(list(tmp_path.glob("uqseg-slices-*/*.tfrecord"))) == 3
     part = dataclasses.replace(cohort, volumes=cohort.volumes[:1])
     del cohort
     gc.collect()
-    assert part.volumes[0].image.max() > 0
-    assert len(list(tmp_path.glob("uqseg-slices-*/*.npy"))) == 1
+    assert part.volumes[0].read(0)[0].max() > 0
+    assert len(list(tmp_path.glob("uqseg-slices-*/*.tfrecord"))) == 1
     del part
     gc.collect()
     assert not list(tmp_path.glob("uqseg-slices-*"))
@@ -353,7 +354,7 @@ from tfp_uqseg.data import brats, pipeline
 tempfile.tempdir = sys.argv[2]
 stream = pipeline.slices(brats.find_cases(sys.argv[1]), cache=False)
 next(iter(stream))
-print(len(list(pathlib.Path(sys.argv[2]).glob("uqseg-slices-*/*.npy"))))
+print(len(list(pathlib.Path(sys.argv[2]).glob("uqseg-slices-*/*.tfrecord"))))
 """
     folder = cases[0].label_path.parents[1]
     command = [sys.executable, "-c", script, str(folder), str(tmp_path)]

@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 
 import tfp_uqseg
-from tfp_uqseg import labels
-from tfp_uqseg.cli import networks, rates, texts, values
+from tfp_uqseg.cli import networks, rates, studies, texts, values
 from tfp_uqseg.experiments import config as config_module
 from tfp_uqseg.experiments import reproduce_plan as plan_module
 
@@ -31,6 +30,11 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(metavar="COMMAND", title="commands")
     _add_demo(_command(commands, "demo", "see it work on a phantom", texts.DEMO))
     _add_train(_command(commands, "train", "learn from labelled studies", texts.TRAIN))
+    _add_prepare(
+        _command(
+            commands, "prepare", "write studies as slices to train on", texts.PREPARE
+        )
+    )
     _add_predict(_command(commands, "predict", "write maps of studies", texts.PREDICT))
     _add_evaluate(_command(commands, "evaluate", "score maps", texts.EVALUATE))
     _add_phantom(_command(commands, "phantom", "make synthetic studies", texts.PHANTOM))
@@ -64,7 +68,11 @@ def _add_debug(command) -> None:
 
 def _add_train(command) -> None:
     defaults = config_module.TrainConfig()
-    command.add_argument("data", metavar="DATA", help="folder of labelled studies")
+    command.add_argument(
+        "data",
+        metavar="DATA",
+        help="folder of labelled studies, or one that `uqseg prepare` made",
+    )
     command.add_argument("--out", metavar="RUN", required=True, help="the run folder")
     resume = {"action": "store_true", "help": "go on with the run in RUN"}
     command.add_argument("--resume", **resume)
@@ -75,38 +83,30 @@ def _add_train(command) -> None:
     networks.add(network, defaults)
     learning = command.add_argument_group("learning")
     _add_learning(learning, defaults)
-    _add_training_data(command.add_argument_group("data"))
+    studies.add_training(command.add_argument_group("data"))
 
 
-def _add_training_data(data) -> None:
-    _add_readers(data)
-    data.add_argument(
-        "--regions",
-        type=values.region,
-        nargs="+",
-        action=values.Names,
-        metavar="REGION",
-        help="among WT TC ET, or tumour for a binary mask (all of the labels)",
+def _add_prepare(command) -> None:
+    command.add_argument("data", metavar="DATA", help="folder of labelled studies")
+    command.add_argument(
+        "--out",
+        metavar="SHARDS",
+        required=True,
+        help="new folder, or one to go on with",
     )
-    _add_modalities(data)
-    data.add_argument("--split", metavar="FILE", help="JSON of who is trained on")
-    data.add_argument(
-        "--raters",
-        choices=config_module.RATERS,
-        help="masks to learn from: the labels, one rater at random, or their mean",
+    command.add_argument(
+        "--workers",
+        type=values.count,
+        default=2,
+        metavar="N",
+        help="studies at a time, 0.5 GB each (2)",
     )
-    data.add_argument(
-        "--intensity",
-        choices=config_module.INTENSITIES,
-        help="z-scores in the brain, or the paper's rescaling to 0..1 (zscore)",
+    command.add_argument(
+        "--check",
+        action="store_true",
+        help="compare finished files with their checksums; damaged ones are made anew",
     )
-    data.add_argument(
-        "--no-cache",
-        dest="cache",
-        action="store_false",
-        default=None,
-        help="keep slices in temporary files, for cohorts larger than memory",
-    )
+    studies.add_prepared(command.add_argument_group("data"))
 
 
 def _add_learning(group, defaults) -> None:
@@ -195,7 +195,7 @@ def _add_predict(command) -> None:
         "--overwrite", action="store_true", help="replace maps of other settings"
     )
     _add_choice(command)
-    _add_readers(command.add_argument_group("data"))
+    studies.add_readers(command.add_argument_group("data"))
 
 
 def _add_evaluate(command) -> None:
@@ -203,21 +203,14 @@ def _add_evaluate(command) -> None:
     command.add_argument("data", metavar="DATA", help="folder of the labelled studies")
     command.add_argument("--out", metavar="REPORT", required=True, help="folder")
     command.add_argument("--against", metavar="MAPS2", help="maps to compare with")
-    command.add_argument(
-        "--regions",
-        type=values.region,
-        nargs="+",
-        action=values.Names,
-        metavar="REGION",
-        help="regions to score (all that were predicted)",
-    )
+    studies.add_regions(command, "regions to score (all that were predicted)")
     command.add_argument(
         "--seed", type=values.seed, default=0, help="of the bootstrap (0)"
     )
     _add_choice(command)
     data = command.add_argument_group("data")
-    _add_readers(data)
-    _add_modalities(data)
+    studies.add_readers(data)
+    studies.add_modalities(data)
 
 
 def _add_phantom(command) -> None:
@@ -298,16 +291,11 @@ def _add_reproduce(command) -> None:
         metavar="NAME",
         help="institution to hold out as the shifted test set (none)",
     )
-    data.add_argument(
-        "--regions",
-        type=values.region,
-        nargs="+",
-        action=values.Names,
-        metavar="REGION",
-        help="regions to learn; the tables are about the first (all of the labels)",
+    studies.add_regions(
+        data, "regions to learn; the tables are about the first (all of the labels)"
     )
-    _add_modalities(data)
-    _add_readers(data)
+    studies.add_modalities(data)
+    studies.add_readers(data)
 
 
 def _add_draws(command) -> None:
@@ -339,30 +327,4 @@ def _add_choice(command) -> None:
         "--part",
         choices=PARTS,
         help="part of the split (test); without --split the run's",
-    )
-
-
-def _add_readers(group) -> None:
-    group.add_argument(
-        "--pattern",
-        help="path of the images below DATA, such as "
-        '"{case}/{case}_{modality}.nii.gz"; BraTS and the Decathlon need none',
-    )
-    group.add_argument(
-        "--label-pattern", metavar="PATTERN", help='such as "{case}/{case}_seg.nii.gz"'
-    )
-    group.add_argument(
-        "--label-scheme",
-        choices=tuple(labels.SCHEMES),
-        help="what the label ids mean, where the files do not tell",
-    )
-
-
-def _add_modalities(group) -> None:
-    group.add_argument(
-        "--modalities",
-        nargs="+",
-        action=values.Names,
-        metavar="NAME",
-        help="such as flair t1 t1ce t2 (those that every case has)",
     )

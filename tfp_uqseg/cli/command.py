@@ -7,6 +7,7 @@ stopped by Ctrl-C.
 from __future__ import annotations
 
 import argparse
+import functools
 import gc
 import importlib
 import os
@@ -40,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _startup.load_tensorflow()
         commands = importlib.import_module("tfp_uqseg.experiments.commands")
         with warnings.catch_warnings():
-            warnings.showwarning = _show_warning
+            warnings.showwarning = functools.partial(_show_warning, options)
             commands.COMMANDS[options.command](options)
     except KeyboardInterrupt:
         return _say_stopped(options)
@@ -59,8 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _show_warning(message, *_, **__) -> None:
-    sys.stderr.write(f"uqseg: note: {message}\n")
+def _show_warning(options: argparse.Namespace, message, *_, **__) -> None:
+    sys.stderr.write(f"uqseg: note: {_in_words_of(options, str(message))}\n")
 
 
 def _say_stopped(options: argparse.Namespace) -> int:
@@ -69,6 +70,8 @@ def _say_stopped(options: argparse.Namespace) -> int:
         text += f"; `uqseg train {options.data} --out {options.out} --resume` goes on"
     if options.command == "reproduce":
         text += "; the same command goes on with the networks that are left"
+    if options.command == "prepare":
+        text += "; the same command goes on with the studies that are left"
     if options.command == "predict":
         text += "; the same command goes on with the cases that are left"
     sys.stderr.write(f"\n{text}\n")

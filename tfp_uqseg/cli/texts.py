@@ -7,6 +7,7 @@ Bayesian segmentation of brain tumours: masks, volumes, and how sure to be of th
 
   uqseg demo                               see it work on a phantom, in six minutes
   uqseg train DATA --out RUN               learn from a folder of labelled studies
+  uqseg prepare DATA --out SHARDS          a file of slices per study, for big cohorts
   uqseg predict RUN DATA --out MAPS        label and uncertainty maps of studies
   uqseg evaluate MAPS DATA --out REPORT    scores of the maps, a row per patient
   uqseg phantom OUT                        synthetic studies whose truth is known
@@ -29,6 +30,22 @@ test by --seed; --split FILE decides otherwise:
 {"train": ["case_1"], "validation": ["case_2"], "test": ["case_3"]}.
 Learning rate and KL weight follow the progress of the run, so give --max-minutes or
 --epochs as you mean to use them.
+"""
+PREPARE = """\
+examples:
+  uqseg prepare brats --out shards
+  uqseg prepare brats --out shards --check
+  uqseg prepare lesions --out shards --regions tumour --modalities flair t1ce \\
+      --pattern "{case}/{case}_{modality}.nii.gz"
+
+SHARDS gets a TFRecord file of slices for every labelled study, cut to the brain and
+scaled, about 30 MB for one of BraTS, and index.json with settings and checksums. Then
+  uqseg train shards --out run
+learns what it would from the studies, bit for bit, without reading and preparing them
+at every start and without holding them in memory. Stopped, the same command goes on
+with the studies that are left; given more studies, it adds them. The files hold the
+label ids and those of all raters: --regions, --label-scheme and --raters may be chosen
+when training, where --regions named here are the default.
 """
 PREDICT = """\
 examples:

@@ -8,6 +8,7 @@ from tfp_uqseg.data import (
     phantom,
     pipeline,
     preprocess,
+    shards,
     splits,
 )
 
@@ -19,5 +20,6 @@ __all__ = [
     "phantom",
     "pipeline",
     "preprocess",
+    "shards",
     "splits",
 ]

@@ -87,20 +87,8 @@ class Study:
         """
         if ids is None:
             self.check_labelled()
-        if label_scheme is None and self.scheme_given:
-            label_scheme = self.label_scheme
-        try:
-            return labels.resolve(
-                present_ids(self.labels) if ids is None else ids,
-                regions=regions,
-                label_scheme=label_scheme,
-                named=self.label_scheme,
-                candidates=self.label_candidates,
-            )
-        except ValueError as error:
-            raise _checks.DataError(
-                f"Case {self.case_id}, file {self.label_path}: {error}"
-            ) from error
+            ids = present_ids(self.labels)
+        return _resolve(self, self.case_id, ids, regions, label_scheme)
 
     def check_labelled(self) -> None:
         """Raise unless the study has labels.
@@ -109,11 +97,7 @@ class Study:
             DataError: When it has none.
         """
         if self.labels is None:
-            raise _checks.DataError(
-                f"Case {self.case_id}: labels are needed; no label file was found for "
-                f"{self.grid.path}. Leave the case out, or name its labels with "
-                "`label_pattern`."
-            )
+            raise _unlabelled(self.case_id, self.grid.path)
 
     def masks(
         self, regions: Sequence[str] | None = None, label_scheme: str | None = None
@@ -208,11 +192,7 @@ class Case:
         Raises:
             DataError: When the case has no rater files, or one cannot be used.
         """
-        if not self.rater_paths:
-            raise _checks.DataError(
-                f"Case {self.id}: files of several raters are needed; none lie beside "
-                f"{self._first_path()}. Use the labels instead."
-            )
+        self.check_rated()
         grid = nifti.read_grid(self._first_path(), self.id)
         read = [self._read_labels(path, grid) for path in self.rater_paths]
         return np.stack([_as_uint8(ids, self.id) for ids in read], axis=-1)
@@ -245,6 +225,45 @@ class Case:
                 f"{array.min():g}..{array.max():g}."
             )
         return array.astype(np.float32, order="F")
+
+    def resolve_scheme(
+        self,
+        ids: Sequence[int],
+        regions: Sequence[str] | None = None,
+        label_scheme: str | None = None,
+    ) -> labels.LabelScheme:
+        """The scheme to read these ids of the case's labels by; see `labels.resolve`.
+
+        Args:
+            ids: Ids to decide by.
+            regions: Regions asked for.
+            label_scheme: Overrules the case's own.
+
+        Raises:
+            DataError: When the choice is not clear.
+        """
+        return _resolve(self, self.id, ids, regions, label_scheme)
+
+    def check_labelled(self) -> None:
+        """Raise unless the case has a file of labels.
+
+        Raises:
+            DataError: When it has none.
+        """
+        if self.label_path is None:
+            raise _unlabelled(self.id, self._first_path())
+
+    def check_rated(self) -> None:
+        """Raise unless the case has files of raters.
+
+        Raises:
+            DataError: When it has none.
+        """
+        if not self.rater_paths:
+            raise _checks.DataError(
+                f"Case {self.id}: files of several raters are needed; none lie beside "
+                f"{self._first_path()}. Use the labels instead."
+            )
 
     def _first_path(self) -> Path:
         return next(iter(self.image_paths.values()))
@@ -301,6 +320,36 @@ def present_ids(ids: np.ndarray) -> list[int]:
     [0, 1, 4]
     """
     return np.flatnonzero(np.bincount(ids.ravel(order="K"))).tolist()
+
+
+def _resolve(
+    named: Study | Case,
+    case_id: str,
+    ids: Sequence[int],
+    regions: Sequence[str] | None,
+    label_scheme: str | None,
+) -> labels.LabelScheme:
+    if label_scheme is None and named.scheme_given:
+        label_scheme = named.label_scheme
+    try:
+        return labels.resolve(
+            ids,
+            regions=regions,
+            label_scheme=label_scheme,
+            named=named.label_scheme,
+            candidates=named.label_candidates,
+        )
+    except ValueError as error:
+        raise _checks.DataError(
+            f"Case {case_id}, file {named.label_path}: {error}"
+        ) from error
+
+
+def _unlabelled(case_id: str, image_path: Path) -> _checks.DataError:
+    return _checks.DataError(
+        f"Case {case_id}: labels are needed; no label file was found for "
+        f"{image_path}. Leave the case out, or name its labels with `label_pattern`."
+    )
 
 
 def _one_volume(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -12,9 +14,9 @@ from tfp_uqseg import _checks
 from tfp_uqseg.data import augment as augment_module
 from tfp_uqseg.data import case as case_module
 from tfp_uqseg.data import cohort as cohort_module
-from tfp_uqseg.data import preprocess
+from tfp_uqseg.data import gathering, preprocess
 
-gather = cohort_module.gather
+gather = gathering.gather
 
 # What random numbers are for: the last word of their key.
 _ORDER, _SEEDS, _RATERS = range(3)
@@ -25,7 +27,7 @@ def slices(
     *,
     regions: Sequence[str] | None = None,
     modalities: Sequence[str] | None = None,
-    preprocessing: preprocess.Preprocessing = preprocess.DEFAULT,
+    preprocessing: preprocess.Preprocessing | None = None,
     label_scheme: str | None = None,
     batch_size: int = 8,
     size: tuple[int, int] | None = None,
@@ -49,11 +51,13 @@ def slices(
     sixth pass of another gives. Each new iteration over the data set is an epoch.
 
     Args:
-        cases: Cases with labels, or a cohort that `gather` read with the arguments it
-            shares with this function; they then have no effect here.
+        cases: Cases with labels, those that `shards.open_shards` returns too, or a
+            cohort that `gather` read with the arguments it shares with this function;
+            they then have no effect here.
         regions: K region names; all of the label scheme by default.
         modalities: C channels; all of the cases by default.
-        preprocessing: Choices of `preprocess.prepare`.
+        preprocessing: Choices of `preprocess.prepare`; None for its defaults, or for
+            those of the shards.
         label_scheme: What the label ids mean, where the cases do not tell.
         batch_size: B slices in a batch.
         size: (H, W) of every slice, zero padded at the bottom and right; the largest
@@ -101,17 +105,19 @@ def slices(
     )
     count = _count(cohort, keep_empty)
 
-    def one_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
-        def examples(number):
-            number = int(number)
-            share = None if empty_share is None else empty_share(number)
-            return _examples(cohort, number, seed, shuffle, keep_empty, share)
+    def plan(epoch):
+        share = None if empty_share is None else empty_share(int(epoch))
+        return _plan(cohort, int(epoch), seed, shuffle, keep_empty, share)
 
-        stream = tf.data.Dataset.from_generator(
-            examples, args=(epoch,), output_signature=_signature(cohort)
-        )
-        stream = stream.map(
-            lambda image, mask, key: _example(image, mask, key, augmentation),
+    def one_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
+        planned = tf.numpy_function(plan, [epoch], [tf.int64, tf.float64, tf.int32])
+        for array, shape in zip(planned, ((None,), (None,), (None, 2)), strict=True):
+            array.set_shape(shape)
+        # Two slices are read and changed at a time, as the plan orders them.
+        stream = tf.data.Dataset.from_tensor_slices(tuple(planned)).map(
+            lambda number, rater, key: _example(
+                *_read(cohort, number, rater), key, augmentation
+            ),
             num_parallel_calls=2,
             deterministic=True,
         )
@@ -141,6 +147,25 @@ def count_slices(
         The number, N of the evidence lower bound.
     """
     return _as_cohort(cases, **settings).num_examples(keep_empty)
+
+
+@contextlib.contextmanager
+def data_errors() -> Iterator[None]:
+    """Raise an error about a case's file as it is, not in TensorFlow's wrapping.
+
+    A file that cannot be read while a data set runs ends it with an error of
+    TensorFlow, which names case and file among much else.
+
+    Raises:
+        DataError: In place of an error of TensorFlow that tells of one.
+    """
+    try:
+        yield
+    except tf.errors.OpError as error:
+        told = re.search(r"\bDataError: (.+)", error.message)
+        if told is None:
+            raise
+        raise _checks.DataError(told[1]) from error
 
 
 def volume_slices(prepared: preprocess.Prepared) -> np.ndarray:
@@ -217,14 +242,19 @@ def _epochs(initial_epoch: int, repeat: bool) -> tf.data.Dataset:
     )
 
 
-def _examples(
+def _plan(
     cohort: cohort_module.Cohort,
     epoch: int,
     seed: int,
     shuffle: bool,
     keep_empty: float,
     empty_share: float | None,
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The N slices of an epoch in their order.
+
+    Returns:
+        (N,) numbers of slices, (N,) in 0..1 that choose a rater, and (N, 2) keys.
+    """
     order = np.random.default_rng((seed, epoch if shuffle else 0, _ORDER))
     tumour, empty = cohort.kept(keep_empty, order)
     index = np.sort(np.concatenate([tumour, empty]))
@@ -240,13 +270,22 @@ def _examples(
     rater = np.random.default_rng((seed, epoch, _RATERS)).random(
         (times, cohort.num_slices)
     )
-    came = np.zeros(cohort.num_slices, int)
-    for number in index:
-        time = came[number]
-        came[number] += 1
-        image, mask = cohort.example(number, rater[time, number])
-        # TensorFlow complains of float16 in a graph on most processors.
-        yield image.astype(np.float32), mask, keys[time, number]
+    came = _came_before(index)
+    return index, rater[came, index], keys[came, index]
+
+
+def _came_before(index: np.ndarray) -> np.ndarray:
+    """How often each number occurs further in front.
+
+    >>> _came_before(np.array([5, 3, 5, 5, 3])).tolist()
+    [0, 0, 1, 2, 1]
+    """
+    order = np.argsort(index, kind="stable")
+    counts = np.bincount(index)
+    firsts = np.cumsum(counts) - counts
+    came = np.empty_like(index)
+    came[order] = np.arange(len(index)) - firsts[index[order]]
+    return came
 
 
 def _with_share(
@@ -267,13 +306,15 @@ def _with_share(
     )
 
 
-def _signature(cohort: cohort_module.Cohort) -> tuple[tf.TensorSpec, ...]:
+def _read(cohort: cohort_module.Cohort, number: tf.Tensor, rater: tf.Tensor):
+    """Image and mask of a slice."""
     mask_type = tf.float32 if cohort.raters == "mean" else tf.uint8
-    return (
-        tf.TensorSpec((*cohort.size, len(cohort.modalities)), tf.float32),
-        tf.TensorSpec((*cohort.size, len(cohort.regions)), mask_type),
-        tf.TensorSpec((2,), tf.int32),
+    image, mask = tf.numpy_function(
+        cohort.example, [number, rater], [tf.float32, mask_type]
     )
+    image.set_shape((*cohort.size, len(cohort.modalities)))
+    mask.set_shape((*cohort.size, len(cohort.regions)))
+    return image, mask
 
 
 def _example(image, mask, key, augmentation: augment_module.Augmentation | None):

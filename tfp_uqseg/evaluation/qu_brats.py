@@ -8,6 +8,7 @@ everything else is cumulative sums.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -40,7 +41,8 @@ class RegionAUC(NamedTuple):
         return (self.dice + (1.0 - self.ftp) + (1.0 - self.ftn)) / 3.0
 
 
-class Curves(NamedTuple):
+@dataclasses.dataclass(frozen=True, eq=False)
+class Curves:
     """What happens to a region as the threshold rises, float64 (T,) each.
 
     Attributes:
@@ -82,7 +84,8 @@ def region_auc(
     found = curves(mask, predicted_mask, uncertainty, brain_mask, thresholds)
     widths = np.diff(found.thresholds) / 100.0
     areas = [
-        float(np.sum(widths * (curve[1:] + curve[:-1]) / 2.0)) for curve in found[1:]
+        float(np.sum(widths * (curve[1:] + curve[:-1]) / 2.0))
+        for curve in (found.dice, found.ftp, found.ftn)
     ]
     return RegionAUC(*areas)
 

@@ -7,7 +7,7 @@ import dataclasses
 import shlex
 from collections.abc import Sequence
 
-from tfp_uqseg.data import brats, phantom, splits
+from tfp_uqseg.data import brats, phantom, preprocess, records, shards, splits
 from tfp_uqseg.data import case as case_module
 from tfp_uqseg.experiments import config as config_module
 from tfp_uqseg.experiments import demo as demo_module
@@ -38,15 +38,40 @@ def train(options: argparse.Namespace) -> None:
         modalities = stored.modalities
     else:
         runs.create(options.out)
+    cases = _find(options, modalities)
     run = train_module.train(
-        _find(options, modalities),
+        cases,
         options.out,
-        config_module.from_json(asked, source="the options"),
+        config_module.from_json(
+            {**_prepared_with(cases), **asked}, source="the options"
+        ),
         split=split,
         resume=options.resume,
     )
     print(f"The network and its history are in {run.folder}. Next:")
     _say_next("predict", options, run.folder, options.data, "--out", "MAPS")
+
+
+def prepare(options: argparse.Namespace) -> None:
+    """Run ``uqseg prepare``."""
+    cases = _find(options, options.modalities)
+    labelled = [case for case in cases if case.label_path or case.rater_paths]
+    if len(labelled) < len(cases):
+        without = len(cases) - len(labelled)
+        progress.say(f"{without} of {len(cases)} cases have no labels; left out")
+    intensity = options.intensity or preprocess.DEFAULT.intensity
+    stored = shards.prepare(
+        labelled or cases,
+        options.out,
+        regions=options.regions,
+        preprocessing=preprocess.Preprocessing(intensity=intensity),
+        workers=options.workers,
+        check=options.check,
+        progress=progress.CountBar("preparing", unit="case"),
+    )
+    size = sum(case.shard.num_bytes for case in stored) / 1e9
+    print(f"{len(stored)} prepared studies, {size:.1f} GB, are in {options.out}. Next:")
+    print(f"  uqseg train {shlex.quote(str(options.out))} --out RUN")
 
 
 def predict(options: argparse.Namespace) -> None:
@@ -160,6 +185,7 @@ def reproduce(options: argparse.Namespace) -> None:
 #: By the name on the command line.
 COMMANDS = {
     "train": train,
+    "prepare": prepare,
     "predict": predict,
     "evaluate": evaluate,
     "phantom": phantom_cohort,
@@ -174,6 +200,8 @@ def _find(
     *,
     complete: bool = True,
 ) -> list[case_module.Case]:
+    if shards.is_shards(options.data):
+        return _find_prepared(options)
     return brats.find_cases(
         options.data,
         modalities=modalities,
@@ -182,6 +210,25 @@ def _find(
         label_scheme=options.label_scheme,
         complete=complete,
     )
+
+
+def _find_prepared(options: argparse.Namespace) -> list[records.StoredCase]:
+    for name in ("pattern", "label_pattern"):
+        if getattr(options, name) is not None:
+            raise ValueError(
+                f"`{name}` is for a folder of studies; {options.data} holds prepared "
+                "ones. Leave it out."
+            )
+    return shards.open_shards(options.data, label_scheme=options.label_scheme)
+
+
+def _prepared_with(cases: Sequence[case_module.Case]) -> dict:
+    """Return the settings that prepared studies were made with."""
+    stored = [case for case in cases if isinstance(case, records.StoredCase)]
+    if not stored:
+        return {}
+    made = stored[0].preprocessing
+    return {"intensity": made.intensity, "clip": made.clip}
 
 
 def _say_next(command: str, options: argparse.Namespace, *words: object) -> None:

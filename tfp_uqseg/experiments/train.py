@@ -270,22 +270,24 @@ def _fit(run, model, settings, learn, validate, verbose: bool) -> None:
     batch = min(settings.batch_size, pipeline.count_slices(learn))
     steps = pipeline.count_slices(learn) // batch
     keeper.clock = clock
-    model.fit(
-        _stream(settings, learn, batch, clock, first_epoch=keeper.epoch),
-        epochs=settings.most_epochs,
-        initial_epoch=keeper.epoch,
-        steps_per_epoch=steps,
-        validation_data=None
-        if validate is None
-        else pipeline.slices(
+    validation = None
+    if validate is not None:
+        validation = pipeline.slices(
             validate,
             batch_size=batch,
             seed=settings.seed,
             initial_epoch=keeper.epoch,
-        ),
-        callbacks=[*_callbacks(run, settings, clock, steps, verbose), keeper],
-        verbose=0,
-    )
+        )
+    with pipeline.data_errors():
+        model.fit(
+            _stream(settings, learn, batch, clock, first_epoch=keeper.epoch),
+            epochs=settings.most_epochs,
+            initial_epoch=keeper.epoch,
+            steps_per_epoch=steps,
+            validation_data=validation,
+            callbacks=[*_callbacks(run, settings, clock, steps, verbose), keeper],
+            verbose=0,
+        )
 
 
 def _stream(settings, learn, batch, clock, *, first_epoch: int) -> tf.data.Dataset:
