@@ -319,7 +319,11 @@ def present_ids(ids: np.ndarray) -> list[int]:
     >>> present_ids(np.array([[0, 4], [4, 1]]))
     [0, 1, 4]
     """
-    return np.flatnonzero(np.bincount(ids.ravel(order="K"))).tolist()
+    flat = ids.ravel(order="K")
+    # Most voxels are background, and counting takes ten times as long as leaving out.
+    above = flat[flat != 0]
+    found = np.flatnonzero(np.bincount(above)).tolist()
+    return [0, *found] if len(above) < len(flat) else found
 
 
 def _resolve(

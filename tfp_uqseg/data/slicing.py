@@ -72,7 +72,10 @@ def read(
     unlabelled = dataclasses.replace(study, labels=None)
     prepared = preprocess.prepare(unlabelled, preprocessing=preprocessing)
     shown = prepared.brain.any(axis=(0, 1))
-    image = np.moveaxis(prepared.image[:, :, shown], 2, 0).astype(np.float16)
+    height, width, _, channels = prepared.image.shape
+    image = np.empty((shown.sum(), height, width, channels), np.float16)
+    for number, z in enumerate(np.flatnonzero(shown)):
+        image[number] = prepared.image[:, :, z]
     found = {}
     for kind in kinds:
         ids = study.labels[..., None] if kind == "labels" else case.load_raters()
@@ -80,7 +83,7 @@ def read(
     return CaseSlices(
         case_id=case.id,
         modalities=study.modalities,
-        image=np.ascontiguousarray(image),
+        image=image,
         annotations=found,
     )
 
