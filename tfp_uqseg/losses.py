@@ -84,7 +84,7 @@ class CrossEntropy(tf_keras.losses.Loss):
     """Mean cross-entropy: with it the training loss is the exact negative ELBO.
 
     By Eq. 7 it is least where q is nearest to the posterior. For the method ``latent``
-    that needs ``beta=1`` besides. Unit: nats per voxel and region.
+    that needs ``beta=1`` and ``map_share=0`` besides. Unit: nats per voxel and region.
     """
 
     def call(self, y_true, y_pred):

@@ -127,7 +127,11 @@ def _add_learning(group, defaults) -> None:
         f"exact evidence lower bound ({defaults.loss})",
     )
     group.add_argument(
-        "--beta", type=values.not_below_zero, help="weight of the latent bound (0.01)"
+        "--beta",
+        type=values.not_below_zero,
+        metavar="B",
+        help="weight of the latent bound; the exact one of latent has 1, and "
+        "--map-share 0 (0.01)",
     )
     group.add_argument(
         "--map-share",

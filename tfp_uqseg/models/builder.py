@@ -110,13 +110,14 @@ def build(
         initial_probability: What an untrained network answers everywhere, about the
             share of voxels that the regions fill. From 0.5 the Dice loss first drives
             every logit down, and often so far that the answer stays empty.
-        beta: Factor of the latent bound. At 1 the objective is that of the exact ELBO,
-            but with the Dice loss the maps then collapsed to a constant on glioma
+        beta: Factor of the latent bound. At 1 (and `map_share` 0) the objective is that
+            of the exact ELBO, but with the Dice loss the maps then collapsed to a constant on glioma
             slices (an empty answer everywhere) under every annealing tried.
         map_share: Share of the data loss that ``"latent"`` learns from the maps q(w|x)
-            alone, 0 to 1, after the warm-up. Both shares are bounds of the same w; with
-            none the maps forget what they showed, and outlines get lost on the way
-            through the bottleneck.
+            alone, 0 to 1, after the warm-up. With cross-entropy and `beta` 1 the
+            objective is the mean, so weighted, of two ELBOs with one q(w|x). With 0 the
+            maps forget what they showed, and outlines get lost on the way through the
+            bottleneck.
         latent_size: Length of the latent code z (Table 1 has ten).
         latent_filters: Channels of the bottleneck at half resolution.
         decoder_skips: See `models.bottleneck.attach`.

@@ -28,7 +28,8 @@ class Segmenter(tf_keras.Model):
     with M voxels times regions of an example, N training examples, the latent bound in
     nats per example and the weights' KL in nats. With `losses.CrossEntropy` as data
     loss and both factors at one this is the exact negative ELBO (Eq. 4, or minus Eq. 9,
-    over N M). Validation reports the data loss at the posterior mean, free of KL.
+    over N M); of a latent bottleneck with `map_share` 0, else the mean of two.
+    Validation reports the data loss at the posterior mean, free of KL.
 
     `annealing` climbs from 0 to 1 in the first 30 % of `fit`. The network with a latent
     bottleneck learns a share of its data loss from the maps q(w|x) alone, read as
