@@ -111,8 +111,9 @@ def build(
             share of voxels that the regions fill. From 0.5 the Dice loss first drives
             every logit down, and often so far that the answer stays empty.
         beta: Factor of the latent bound. At 1 (and `map_share` 0) the objective is that
-            of the exact ELBO, but with the Dice loss the maps then collapsed to a constant on glioma
-            slices (an empty answer everywhere) under every annealing tried.
+            of the exact ELBO, but with the Dice loss the maps then collapsed to a
+            constant on glioma slices (an empty answer everywhere) under every annealing
+            tried.
         map_share: Share of the data loss that ``"latent"`` learns from the maps q(w|x)
             alone, 0 to 1, after the warm-up. With cross-entropy and `beta` 1 the
             objective is the mean, so weighted, of two ELBOs with one q(w|x). With 0 the
