@@ -84,7 +84,8 @@ def _overview(results: dict[str, dict]) -> str:
                 continue
             sign = "at most" if ratio["at_most"] else "at least"
             words = {True: "met", False: "**missed**", None: "not measured"}
-            row = (ratio["name"], _number(ratio), f"{sign} {ratio['bound']:g}")
+            bound = _unbroken(f"{sign} {ratio['bound']:g}")
+            row = (ratio["name"], _number(ratio), bound)
             lines.append(f"| {' | '.join(row)} | {words[ratio['met']]} |")
     return "## Bounds\n\n" + "\n".join(lines) + "\n\n"
 
@@ -116,7 +117,12 @@ def _number(item: dict) -> str:
     if item["median"] is None:
         return "-"
     low, high = _short(item["low"]), _short(item["high"])
-    return f"{_short(item['median'])} [{low}, {high}]"
+    return _unbroken(f"{_short(item['median'])} [{low}, {high}]")
+
+
+def _unbroken(text: str) -> str:
+    """Return words that no browser parts at the end of a line."""
+    return text.replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def _short(value: float | None) -> str:

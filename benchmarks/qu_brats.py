@@ -37,9 +37,11 @@ def main() -> None:
         QUESTION,
         list(rows.values()),
         [
-            measuring.Ratio("seconds, ours", rows["ours"].values, 1.0),
+            measuring.Ratio(
+                "seconds for the QU-BraTS score of a study", rows["ours"].values, 1.0
+            ),
             measuring.ratio(
-                "threshold by threshold / ours",
+                "QU-BraTS threshold by threshold / ours",
                 rows["threshold by threshold"],
                 rows["ours"],
                 40.0,

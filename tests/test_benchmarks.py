@@ -84,7 +84,7 @@ def test_the_page_shows_every_bound_and_what_is_not_measured(measuring, tmp_path
     rows = [measuring.Row("a", [1.0, 3.0, 2.0])]
     ratios = [measuring.Ratio("good", [1.0], 2.0), measuring.Ratio("bad", [3.0], 2.0)]
     measuring.report("draws", "Q?", rows, ratios, out=tmp_path / "draws.json")
-    text = page.text(page.read(tmp_path))
+    text = page.text(page.read(tmp_path)).replace("\N{NO-BREAK SPACE}", " ")
     assert "| good | 1 [1, 1] | at most 2 | met |" in text
     assert "| bad | 3 [3, 3] | at most 2 | **missed** |" in text
     assert "## On a GPU\n\nNot measured yet." in text

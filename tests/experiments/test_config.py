@@ -7,7 +7,7 @@ import json
 import pytest
 
 from tfp_uqseg import models, optimizers
-from tfp_uqseg.data import augment, cohort
+from tfp_uqseg.data import augment, gathering
 from tfp_uqseg.experiments import config, networks
 from tfp_uqseg.experiments.config import TrainConfig
 
@@ -29,7 +29,7 @@ def test_absent_settings_take_their_defaults():
 def test_names_of_methods_and_backbones_are_those_of_the_builder():
     assert set(config.METHODS) == {*models.METHODS, *models.ENSEMBLES}
     assert set(config.BACKBONES) == set(models.BACKBONES)
-    assert set(config.RATERS) == set(cohort.RATERS)
+    assert set(config.RATERS) == set(gathering.RATERS)
     assert set(config.LOSSES) == set(networks.LOSSES)
     assert set(config.OPTIMIZERS) == set(optimizers.OPTIMIZERS)
     assert set(config.AUGMENTATIONS) == {*augment.PRESETS, "none"}

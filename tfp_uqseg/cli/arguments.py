@@ -120,6 +120,22 @@ def _add_learning(group, defaults) -> None:
         help=f"peak of the schedule ({defaults.learning_rate})",
     )
     rates.add(group, defaults)
+    _add_objective(group, defaults)
+    group.add_argument(
+        "--precision",
+        choices=config_module.PRECISIONS,
+        help="auto: bfloat16 where the machine is fast in it (auto)",
+    )
+    _add_augment(group)
+    group.add_argument(
+        "--keep",
+        choices=config_module.KEEPS,
+        help="keep the last epoch, or the best by validation Dice (last)",
+    )
+    group.add_argument("--seed", type=values.seed, help="of everything random (0)")
+
+
+def _add_objective(group, defaults) -> None:
     group.add_argument(
         "--loss",
         choices=config_module.LOSSES,
@@ -139,18 +155,6 @@ def _add_learning(group, defaults) -> None:
         metavar="S",
         help="share of the data loss that latent learns from its maps alone (0.5)",
     )
-    group.add_argument(
-        "--precision",
-        choices=config_module.PRECISIONS,
-        help="auto: bfloat16 where the machine is fast in it (auto)",
-    )
-    _add_augment(group)
-    group.add_argument(
-        "--keep",
-        choices=config_module.KEEPS,
-        help="keep the last epoch, or the best by validation Dice (last)",
-    )
-    group.add_argument("--seed", type=values.seed, help="of everything random (0)")
 
 
 def _add_augment(group) -> None:
