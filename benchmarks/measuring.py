@@ -9,6 +9,7 @@ import json
 import os
 import pathlib
 import platform
+import resource
 import statistics
 import sys
 import time
@@ -204,3 +205,13 @@ def _number(item: dict) -> str:
     if item["median"] is None:
         return "-"
     return f"{item['median']:.4g} [{item['low']:.4g}, {item['high']:.4g}]"
+
+
+def peak_memory() -> float:
+    """Return the peak memory of this process, MB."""
+    try:
+        # `getrusage` tells of the process that started this one, where that was larger.
+        lines = pathlib.Path("/proc/self/status").read_text().splitlines()
+        return next(int(s.split()[1]) for s in lines if s.startswith("VmHWM")) / 1024
+    except (OSError, StopIteration):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

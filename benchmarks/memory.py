@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
 
@@ -64,7 +63,7 @@ def _one(method: str, count: str) -> None:
     model = networks.ours(method)
     images = np.random.default_rng(0).normal(size=_SLICES).astype(np.float32)
     draws.predict(model, images, int(count))
-    print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
+    print(json.dumps(measuring.peak_memory()))
 
 
 if __name__ == "__main__":

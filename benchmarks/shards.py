@@ -6,7 +6,6 @@ import contextlib
 import itertools
 import json
 import pathlib
-import resource
 import shutil
 import subprocess
 import sys
@@ -292,17 +291,7 @@ def _one(what: str, many: str, out: str) -> None:
         for _ in pipeline.slices(stored, shuffle=True, augment=True):
             pass
     seconds = time.perf_counter() - start
-    print(json.dumps([seconds, _peak()]))
-
-
-def _peak() -> float:
-    """Return the peak memory of this process, MB."""
-    try:
-        # `getrusage` tells of the process that started this one, where that was larger.
-        lines = pathlib.Path("/proc/self/status").read_text().splitlines()
-        return next(int(s.split()[1]) for s in lines if s.startswith("VmHWM")) / 1024
-    except (OSError, StopIteration):
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps([seconds, measuring.peak_memory()]))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from benchmarks import measuring, networks
+from benchmarks import measuring, networks, profiling
 from tfp_uqseg.layers import noise
 
 QUESTION = "Where does the time of a Flipout training step go?"
@@ -28,13 +28,25 @@ def main() -> None:
         for name, run in parts(model, images).items():
             functions[f"{name}, {precision}"] = run
     rows = measuring.alternate(functions, options.rounds)
+    profiles = [
+        row
+        for precision in PRECISIONS
+        for row in profiling.rows(
+            f"profile, {precision}",
+            functions[f"the whole step, {precision}"],
+            options.rounds,
+        )
+    ]
     measuring.report(
         "step_parts",
         QUESTION,
-        list(rows.values()),
+        [*rows.values(), *profiles],
         list(_shares(rows)),
         out=options.out,
-        settings=networks.described(),
+        settings={
+            **networks.described(),
+            "profile": "seconds of a step by kind of operation, both threads added up",
+        },
     )
 
 

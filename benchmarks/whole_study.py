@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import pathlib
-import resource
 import subprocess
 import sys
 import tempfile
@@ -54,7 +53,6 @@ def _paint(folder: pathlib.Path) -> str:
     """Return a folder with the phantom of one study, under several ids."""
     from tfp_uqseg.data import phantom
 
-    # Painted at a width that takes seconds, then set into BraTS's field of view.
     case = phantom.make_case(0, shape=SHAPE, num_raters=0)
     for index in range(max(STUDIES)):
         phantom.write_case(case, folder, f"study_{index}")
@@ -135,8 +133,11 @@ def _one(run: str, data: str, out: str, count: str) -> None:
     from tfp_uqseg.data import brats
     from tfp_uqseg.experiments import predict
     from tfp_uqseg.serving import maps, study
+    from tfp_uqseg.uncertainty import draws, prediction
 
-    spent = dict.fromkeys(("network", "reading", "writing", "studies"), 0.0)
+    spent = dict.fromkeys(
+        ("network", "statistics", "reading", "writing", "studies"), 0.0
+    )
 
     @contextlib.contextmanager
     def timed(name):
@@ -153,14 +154,15 @@ def _one(run: str, data: str, out: str, count: str) -> None:
 
         setattr(module, name, run_timed)
 
-    wrapped(study, "_run", "network")
+    wrapped(draws, "_run_chunk", "network")
+    wrapped(prediction, "of_means", "statistics")
     wrapped(study, "_load", "reading")
     wrapped(study, "_write", "writing")
     wrapped(predict, "_predict_all", "studies")
     cases = brats.find_cases(data)[: int(count)]
     predict.predict(run, cases, out, DRAWS, verbose=False)
     spent["command"] = time.perf_counter() - began
-    spent["peak memory"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    spent["peak memory"] = measuring.peak_memory()
     assert maps.read_summary(out, cases[0].id) is not None
     print(json.dumps(spent))
 

@@ -79,6 +79,21 @@ def test_a_report_is_printed_and_written(measuring, tmp_path, capsys):
     assert written["versions"]["tensorflow"]
 
 
+def test_a_profile_adds_up_the_time_by_kind_of_operation():
+    import tensorflow as tf
+
+    profiling = importlib.import_module("benchmarks.profiling")
+    one = tf.random.stateless_normal([600, 600], [1, 2])
+    product = tf.function(lambda x: tf.sigmoid(x @ x @ x))
+    product(one)
+    spent = profiling.by_operation(lambda: product(one).numpy())
+    assert set(spent) >= {"MatMul", "Sigmoid"}
+    assert 0.0 < spent["Sigmoid"] < spent["MatMul"] < 10.0
+    rows = profiling.rows("p", lambda: product(one).numpy(), 2, most=1)
+    assert [row.name for row in rows] == ["p: MatMul", "p: all other operations"]
+    assert all(len(row.values) == 2 for row in rows)
+
+
 def test_the_page_shows_every_bound_and_what_is_not_measured(measuring, tmp_path):
     page = importlib.import_module("benchmarks.page")
     rows = [measuring.Row("a", [1.0, 3.0, 2.0])]

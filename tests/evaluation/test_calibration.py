@@ -111,3 +111,49 @@ def test_bad_input_is_an_error(score):
 def test_bins_must_be_a_positive_number():
     with pytest.raises(ValueError, match=r"`num_bins` must be a whole number above 0"):
         calibration.ece([0, 1], [0.5, 0.5], num_bins=0)
+
+
+def test_average_and_maximum_errors_by_hand():
+    # Two bins: [0, .5) holds .1 and .3 with one hit; [.5, 1] holds .6, .8 and 1.
+    mask = np.array([0, 1, 1, 1, 0])
+    probabilities = np.array([0.1, 0.3, 0.6, 0.8, 1.0])
+    gaps = [abs(0.2 - 0.5), abs(0.8 - 2 / 3)]
+    assert calibration.ace(mask, probabilities, num_bins=2) == pytest.approx(
+        np.mean(gaps)
+    )
+    assert calibration.mce(mask, probabilities, num_bins=2) == pytest.approx(max(gaps))
+
+
+def test_bins_of_equal_mass_hold_as_many_voxels_each():
+    # Four voxels a bin, two bins: means .15 and .85, frequencies .25 and 1.
+    probabilities = np.array([0.1, 0.1, 0.2, 0.2, 0.8, 0.8, 0.9, 0.9])
+    mask = np.array([0, 0, 0, 1, 1, 1, 1, 1])
+    options = {"num_bins": 2, "equal_mass": True}
+    assert calibration.ace(mask, probabilities, **options) == pytest.approx(0.125)
+    assert calibration.mce(mask, probabilities, **options) == pytest.approx(0.15)
+    shuffled = np.random.default_rng(0).permutation(8)
+    assert calibration.ace(
+        mask[shuffled], probabilities[shuffled], **options
+    ) == pytest.approx(0.125)
+
+
+def test_constant_confidence_has_one_bin_however_they_are_cut():
+    mask, probabilities = np.array([1, 0, 0, 0]), np.full(4, 0.6)
+    for equal_mass in (False, True):
+        for score in (calibration.ace, calibration.mce):
+            found = score(mask, probabilities, equal_mass=equal_mass)
+            assert found == pytest.approx(0.35)
+
+
+@given(VOXELS)
+def test_parts_of_the_brier_score_add_up(voxels):
+    mask, probabilities = voxels
+    parts = calibration.brier_parts(mask, probabilities, num_bins=5)
+    whole = parts.reliability - parts.resolution + parts.uncertainty + parts.within
+    assert whole == pytest.approx(calibration.brier(mask, probabilities), abs=1e-12)
+    bins = np.minimum((probabilities * 5).astype(int), 4)
+    binned = np.array([probabilities[bins == b].mean() for b in bins])
+    assert whole - parts.within == pytest.approx(
+        np.square(binned - mask).mean(), abs=1e-9
+    )
+    assert min(parts.reliability, parts.resolution, parts.uncertainty) >= 0.0

@@ -145,3 +145,18 @@ def test_per_image_wants_one_region_and_some_brain():
     empty = np.zeros((2, 2, 2))
     with pytest.raises(ValueError, match=r"`brain` must hold at least one voxel"):
         overlap.per_image(empty, empty, brain=empty)
+
+
+def test_sensitivity_precision_and_volume_by_hand():
+    mask, predicted = np.array([[1, 1, 1, 0, 0]]), np.array([[1, 0, 0, 1, 0]])
+    assert overlap.sensitivity(mask, predicted) == pytest.approx(1 / 3)
+    assert overlap.precision(mask, predicted) == pytest.approx(1 / 2)
+    assert overlap.volume_error(mask, predicted, 0.008) == pytest.approx(-0.008)
+    empty = np.zeros((1, 5))
+    for score in (overlap.sensitivity, overlap.precision):
+        assert score(empty, empty) == 1.0
+        assert score(empty, mask) == score(mask, empty) == 0.0
+    with pytest.raises(ValueError, match="`voxel_volume_ml` must be finite and above"):
+        overlap.volume_error(mask, mask, 0.0)
+    with pytest.raises(ValueError, match="`predicted_mask` must have the shape"):
+        overlap.volume_error(mask, mask[:, :2], 1.0)

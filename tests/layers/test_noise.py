@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tfp_uqseg import layers
-from tfp_uqseg.layers import noise
+from tfp_uqseg.layers import latent, logits, noise
 
 
 def test_noise_at_a_voxel_does_not_depend_on_the_extent():
@@ -51,6 +51,20 @@ def test_latent_turns_into_its_mean_outside_training_and_draws():
     parameters = tf.random.normal([2, 8, 8, 4])
     tensor = tf.convert_to_tensor(layers.GaussianLatent()(parameters))
     np.testing.assert_array_equal(tensor, parameters[..., :2])
+
+
+@pytest.mark.parametrize("kind", [layers.GaussianLatent, layers.GaussianLogits])
+def test_moments_ahead_of_a_latent_are_those_it_makes_itself(kind):
+    parameters = tf.random.stateless_normal([2, 8, 8, 4], [1, 2])
+    start = logits.INITIAL_STDDEV if kind is layers.GaussianLogits else 1.0
+    alone, ahead = kind(), kind()
+    given = latent.Moments(start)(parameters)
+    for name in ("mean", "stddev"):
+        expected = getattr(alone(parameters), name)()
+        np.testing.assert_array_equal(getattr(ahead(given), name)(), expected)
+    assert alone.compute_output_shape((2, 8, 8, 4)) == (2, 8, 8, 2)
+    pair = [(2, 8, 8, 2), (2, 8, 8, 2)]
+    assert ahead.compute_output_shape(pair) == (2, 8, 8, 2)
 
 
 def test_latent_sample_has_the_stated_moments():

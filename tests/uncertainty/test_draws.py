@@ -205,7 +205,8 @@ def test_prefix_and_suffix_make_up_the_model(model):
 
 def test_the_backbone_of_the_latent_network_runs_once_per_image():
     prefix, suffix = network.split(small("latent"))
-    assert any(layer.name == "bottom_conv1" for layer in prefix.layers)
+    names = {layer.name for layer in prefix.layers}
+    assert {"bottom_conv1", "map_parameters", "map_moments"} <= names
     assert not any(layer.name == "bottom_conv1" for layer in suffix.layers)
 
 

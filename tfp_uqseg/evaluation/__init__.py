@@ -2,11 +2,34 @@
 
 from tfp_uqseg.evaluation import (
     calibration,
+    confidence,
+    conformal,
+    discrimination,
+    diversity,
     intervals,
+    lesions,
     overlap,
     qu_brats,
     retention,
+    risk,
+    scaling,
+    surface,
     truth,
 )
 
-__all__ = ["calibration", "intervals", "overlap", "qu_brats", "retention", "truth"]
+__all__ = [
+    "calibration",
+    "confidence",
+    "conformal",
+    "discrimination",
+    "diversity",
+    "intervals",
+    "lesions",
+    "overlap",
+    "qu_brats",
+    "retention",
+    "risk",
+    "scaling",
+    "surface",
+    "truth",
+]

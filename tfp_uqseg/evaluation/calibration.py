@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import NamedTuple
 
 import numpy as np
+from scipy import stats
 
 from tfp_uqseg import _checks
 
@@ -101,10 +103,111 @@ def ece(mask, probabilities, brain=None, *, num_bins: int = 15) -> float:
     >>> ece([1, 1], [0.75, 0.75])
     0.25
     """
+    gaps, count = _gaps(mask, probabilities, brain, num_bins, equal_mass=False)
+    return float(np.sum(gaps * count) / count.sum())
+
+
+def ace(
+    mask, probabilities, brain=None, *, num_bins: int = 15, equal_mass: bool = False
+) -> float:
+    """Average calibration error: the mean gap over the bins that hold a voxel.
+
+    Every bin weighs the same, so that the sure voxels of a whole brain do not drown
+    the others. Bins of equal mass :cite:p:`nixon2019` hold as many voxels each.
+
+    Args:
+      mask: Reference mask of any shape, holding 0 and 1.
+      probabilities: Probabilities 0..1 of the same shape.
+      brain: Mask of the voxels to score, same shape; None for all.
+      num_bins: Number of bins.
+      equal_mass: Whether the bins hold equally many voxels; else they are equally wide.
+
+    Returns:
+      A float: 0 is calibrated, 1 is sure and always wrong.
+
+    Raises:
+      ValueError: If shapes differ, `brain` is empty, or a value is out of range.
+
+    >>> ace([1, 0, 0, 0], [0.75, 0.0, 0.0, 0.0])
+    0.125
+    """
+    return float(_gaps(mask, probabilities, brain, num_bins, equal_mass)[0].mean())
+
+
+def mce(
+    mask, probabilities, brain=None, *, num_bins: int = 15, equal_mass: bool = False
+) -> float:
+    """Maximum calibration error: the largest gap of a bin that holds a voxel.
+
+    Args:
+      mask: Reference mask of any shape, holding 0 and 1.
+      probabilities: Probabilities 0..1 of the same shape.
+      brain: Mask of the voxels to score, same shape; None for all.
+      num_bins: Number of bins.
+      equal_mass: See `ace`.
+
+    Returns:
+      A float: 0 is calibrated, 1 is sure and always wrong.
+
+    Raises:
+      ValueError: If shapes differ, `brain` is empty, or a value is out of range.
+
+    >>> mce([1, 0, 0, 0], [0.75, 0.0, 0.0, 0.0])
+    0.25
+    """
+    return float(_gaps(mask, probabilities, brain, num_bins, equal_mass)[0].max())
+
+
+class BrierParts(NamedTuple):
+    """The Brier score of binned probabilities, in parts.
+
+    ``reliability - resolution + uncertainty`` is the Brier score of probabilities that
+    are replaced by the mean of their bin :cite:p:`murphy1973`; what is left of the
+    score of the probabilities themselves is `within`.
+
+    Attributes:
+      reliability: Mean squared gap of the bins; 0 is calibrated.
+      resolution: Variance of the bins' frequencies; large is good.
+      uncertainty: Variance of the mask; no forecast changes it.
+      within: Brier score less the three others.
+    """
+
+    reliability: float
+    resolution: float
+    uncertainty: float
+    within: float
+
+
+def brier_parts(mask, probabilities, brain=None, *, num_bins: int = 15) -> BrierParts:
+    """Decompose the Brier score over bins of equal width.
+
+    Args:
+      mask: Reference mask of any shape, holding 0 and 1.
+      probabilities: Probabilities 0..1 of the same shape.
+      brain: Mask of the voxels to score, same shape; None for all.
+      num_bins: Number of bins.
+
+    Returns:
+      `BrierParts`; ``reliability - resolution + uncertainty + within`` is `brier`.
+
+    Raises:
+      ValueError: If shapes differ, `brain` is empty, or a value is out of range.
+
+    >>> brier_parts([1, 0, 0, 0], [0.5, 0.5, 0.0, 0.0]).resolution
+    0.0625
+    """
     bins = reliability(mask, probabilities, brain, num_bins=num_bins)
     filled = bins.count > 0
-    gaps = np.abs(bins.mean_probability[filled] - bins.frequency[filled])
-    return float(np.sum(gaps * bins.count[filled]) / bins.count.sum())
+    share = bins.count[filled] / bins.count.sum()
+    frequency = bins.frequency[filled]
+    base = float(np.sum(share * frequency))
+    gaps = np.square(bins.mean_probability[filled] - frequency)
+    calibrated = float(np.sum(share * gaps))
+    resolved = float(np.sum(share * np.square(frequency - base)))
+    given = base * (1.0 - base)
+    whole = brier(mask, probabilities, brain)
+    within = whole - (calibrated - resolved + given)
+    return BrierParts(calibrated, resolved, given, within)
 
 
 def reliability(mask, probabilities, brain=None, *, num_bins: int = 15) -> Reliability:
@@ -136,6 +239,24 @@ def reliability(mask, probabilities, brain=None, *, num_bins: int = 15) -> Relia
         frequency=np.bincount(index, mask, num_bins) / divisor,
         count=count,
     )
+
+
+def _gaps(mask, probabilities, brain, num_bins: int, equal_mass: bool):
+    """Return the gap of every bin that holds a voxel, and how many it holds."""
+    if equal_mass:
+        num_bins = _checks.positive_integer("num_bins", num_bins)
+        mask, probabilities = _selected(mask, probabilities, brain)
+        # Ties stay together: a value lies in one bin, whatever the voxels' order.
+        order = stats.rankdata(probabilities, method="min") - 1
+        index = (order * num_bins // order.size).astype(np.intp)
+        count = np.bincount(index, minlength=num_bins)
+        filled = count > 0
+        sums = np.bincount(index, probabilities - mask, num_bins)
+        return np.abs(sums[filled] / count[filled]), count[filled]
+    bins = reliability(mask, probabilities, brain, num_bins=num_bins)
+    filled = bins.count > 0
+    gaps = np.abs(bins.mean_probability[filled] - bins.frequency[filled])
+    return gaps, bins.count[filled]
 
 
 def _selected(mask, probabilities, brain):

@@ -1,4 +1,4 @@
-"""Dice and IoU of binary masks, under the package's ruling for empty ones."""
+"""Overlap of binary masks, under the package's ruling for empty ones."""
 
 from __future__ import annotations
 
@@ -73,6 +73,67 @@ def iou(mask, predicted_mask, axis=None):
     """
     overlap, total = _counts(mask, predicted_mask, axis)
     return _ratio(overlap, total - overlap, total)
+
+
+def sensitivity(mask, predicted_mask) -> float:
+    """Share of the reference mask that was found, 0 to 1.
+
+    `|A and B| / |A|`. Two empty masks score one; an empty reference, of which
+    something was found all the same, scores zero.
+
+    Args:
+      mask: Reference mask of any shape, holding 0 and 1.
+      predicted_mask: Mask of the same shape.
+
+    Raises:
+      ValueError: If the shapes differ or a value is neither 0 nor 1.
+
+    >>> sensitivity([1, 1, 0, 0], [1, 0, 1, 1])
+    0.5
+    """
+    overlap, total = _counts(mask, predicted_mask, None)
+    return _ratio(overlap, np.count_nonzero(mask), total)
+
+
+def precision(mask, predicted_mask) -> float:
+    """Share of the predicted mask that is right, 0 to 1.
+
+    `|A and B| / |B|`. Two empty masks score one, an empty prediction of something
+    zero.
+
+    Args:
+      mask: Reference mask of any shape, holding 0 and 1.
+      predicted_mask: Mask of the same shape.
+
+    Raises:
+      ValueError: If the shapes differ or a value is neither 0 nor 1.
+
+    >>> precision([1, 1, 0, 0], [1, 0, 0, 0])
+    1.0
+    """
+    overlap, total = _counts(mask, predicted_mask, None)
+    return _ratio(overlap, np.count_nonzero(predicted_mask), total)
+
+
+def volume_error(mask, predicted_mask, voxel_volume_ml: float) -> float:
+    """Predicted volume less that of the reference, ml; above zero for too much.
+
+    Args:
+      mask: Reference mask of any shape, holding 0 and 1.
+      predicted_mask: Mask of the same shape.
+      voxel_volume_ml: Volume of one voxel, ml.
+
+    Raises:
+      ValueError: If the shapes differ, a value is neither 0 nor 1, or the volume is
+        not above zero.
+
+    >>> volume_error([1, 1, 0, 0], [1, 0, 0, 0], voxel_volume_ml=0.5)
+    -0.5
+    """
+    voxel_volume_ml = _checks.positive("voxel_volume_ml", voxel_volume_ml)
+    _counts(mask, predicted_mask, None)  # raises for anything but two masks
+    more = int(np.count_nonzero(predicted_mask)) - int(np.count_nonzero(mask))
+    return more * voxel_volume_ml
 
 
 def per_image(mask, predicted_mask, *, brain=None) -> PerImage:

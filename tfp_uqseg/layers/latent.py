@@ -37,6 +37,63 @@ def split_parameters(
     return loc + initial_loc, min_stddev + tf.nn.softplus(raw + shift)
 
 
+def moments_of(
+    inputs, initial_stddev: float, initial_loc: float = 0.0
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return mean and standard deviation for what a latent is given.
+
+    Args:
+        inputs: Parameters (..., 2 C), see `split_parameters`; or the moments
+            themselves, a pair of (..., C), as `Moments` returns them.
+        initial_stddev: Of the parameters.
+        initial_loc: Of the parameters.
+
+    Returns:
+        Two float32 (..., C).
+    """
+    if isinstance(inputs, (list, tuple)):
+        loc, stddev = (tf.cast(tensor, tf.float32) for tensor in inputs)
+        return loc, stddev
+    return split_parameters(inputs, initial_stddev, initial_loc)
+
+
+@tf_keras.saving.register_keras_serializable(package=_PACKAGE)
+class Moments(tf_keras.layers.Layer):
+    """Turns parameters of normals into their moments, ahead of a latent.
+
+    Nothing here is drawn: before a `GaussianLatent` it belongs to what is computed once
+    per image, so that no draw repeats it.
+
+    Args:
+        initial_stddev: Standard deviation that a zero in the input stands for.
+        initial_loc: Mean that a zero in the input stands for.
+        **kwargs: ``name``. The layer computes in float32.
+
+    Call Args:
+        inputs: (..., 2 C): C means, then C untransformed standard deviations.
+
+    Returns:
+        A pair of float32 (..., C): mean and standard deviation.
+    """
+
+    def __init__(self, initial_stddev=1.0, initial_loc=0.0, **kwargs):
+        super().__init__(**{**kwargs, "dtype": "float32"})
+        self.initial_stddev = _checks.positive("initial_stddev", initial_stddev)
+        self.initial_loc = float(initial_loc)
+
+    def call(self, inputs):
+        """Return mean and standard deviation."""
+        return split_parameters(inputs, self.initial_stddev, self.initial_loc)
+
+    def get_config(self):
+        """Return plain values from which the layer can be built again."""
+        return {
+            **super().get_config(),
+            "initial_stddev": self.initial_stddev,
+            "initial_loc": self.initial_loc,
+        }
+
+
 class PlainDistributionLambda(tfp.layers.DistributionLambda):
     """A `DistributionLambda` that serialises by plain values, never by byte code."""
 
@@ -51,6 +108,10 @@ class PlainDistributionLambda(tfp.layers.DistributionLambda):
 
     def compute_output_shape(self, input_shape):
         """Return the shape of the tensor the distribution turns into."""
+        if isinstance(input_shape, (list, tuple)) and isinstance(
+            input_shape[0], (list, tuple, tf.TensorShape)
+        ):
+            return tf.TensorShape(input_shape[0])
         shape = tf.TensorShape(input_shape).as_list()
         return tf.TensorShape([*shape[:-1], shape[-1] // 2])
 
@@ -81,7 +142,8 @@ class GaussianLatent(PlainDistributionLambda):
         **kwargs: ``name``.
 
     Call Args:
-        inputs: (..., 2 C): C means, then C untransformed standard deviations.
+        inputs: (..., 2 C): C means, then C untransformed standard deviations; or the
+            pair that `Moments` returns.
     """
 
     is_stochastic = True
@@ -100,7 +162,7 @@ class GaussianLatent(PlainDistributionLambda):
         return super().call(inputs)
 
     def _distribution(self, inputs):
-        loc, stddev = split_parameters(inputs, self.initial_stddev, self.initial_loc)
+        loc, stddev = moments_of(inputs, self.initial_stddev, self.initial_loc)
         return tfd.Independent(tfd.Normal(loc, stddev), loc.shape.rank - 1)
 
     def _concretise(self, distribution):

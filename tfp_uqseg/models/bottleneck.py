@@ -94,7 +94,9 @@ class LatentBound(tf_keras.layers.Layer):
         scope = noise.current()
         if isinstance(scope, noise.TrainingScope):
             split = latent.split_parameters
-            map_moments = split(map_parameters, MAP_STDDEV, self.initial_logit)
+            map_moments = latent.moments_of(
+                map_parameters, MAP_STDDEV, self.initial_logit
+            )
             bound, code_kl = latent_bound(
                 maps,
                 map_moments,
@@ -137,20 +139,6 @@ class AsTensor(tf_keras.layers.Layer):
 
 
 @tf_keras.saving.register_keras_serializable(package=_PACKAGE)
-class ShiftMean(tf_keras.layers.Layer):
-    """Centres parameters (..., 2 K) on maps (..., K): the mean becomes maps + mean.
-
-    In float32, since a logit of 8 has steps of 0.06 in bfloat16.
-    """
-
-    def call(self, inputs):
-        """Return the parameters of the shifted distribution."""
-        parameters, maps = (tf.cast(tensor, tf.float32) for tensor in inputs)
-        loc, raw = tf.split(parameters, 2, axis=-1)
-        return tf.concat([maps + loc, raw], axis=-1)
-
-
-@tf_keras.saving.register_keras_serializable(package=_PACKAGE)
 class LinearUpsampling(tf_keras.layers.Layer):
     """Doubles every spatial extent by linear interpolation between voxel centres.
 
@@ -162,6 +150,8 @@ class LinearUpsampling(tf_keras.layers.Layer):
     def call(self, inputs):
         """Return (B, 2 D, ..., C) for (B, D, ..., C)."""
         tensor = tf.cast(inputs, tf.float32)
+        if inputs.shape.rank == 4:
+            return tf.image.resize(tensor, 2 * tf.shape(tensor)[1:3])
         for axis in range(1, inputs.shape.rank - 1):
             tensor = self._double(tensor, axis)
         return tensor
@@ -256,6 +246,20 @@ def _head(factory, num_regions: int, name: str, features):
     return LinearUpsampling(name=f"{name}_up", dtype="float32")(head(features))
 
 
+def _predicted_moments(parameters, maps) -> list:
+    """Return mean and standard deviation of the logits, centred on the maps if given.
+
+    In float32, since a logit of 8 has steps of 0.06 in bfloat16.
+    """
+    start = logits_module.INITIAL_STDDEV
+    loc, stddev = latent.Moments(start, name="predictive_moments")(parameters)
+    if maps is not None:
+        exact = AsTensor(name="exact_maps", dtype="float32")(maps)
+        add = tf_keras.layers.Add(name="centred_mean", dtype="float32")
+        loc = add([exact, loc])
+    return [loc, stddev]
+
+
 def attach(
     factory: blocks.Factory,
     backbone_features,
@@ -267,7 +271,7 @@ def attach(
     backbone_skip: bool = False,
     initial_logit: float = 0.0,
 ):
-    """Return the parameters of the predictive logits behind `backbone_features`.
+    """Return the moments of the predictive logits behind `backbone_features`.
 
     Args:
         factory: Makes the layers.
@@ -282,16 +286,19 @@ def attach(
         initial_logit: Mean of maps and logits before training.
 
     Returns:
-        Keras tensor (B, ..., 2 K).
+        Two Keras tensors (B, ..., K): mean and standard deviation of the logits.
     """
     plain = factory.bare(estimator=None)
     bayes = factory.bare(estimator="flipout")
     map_parameters = plain.convolution(
         2 * num_regions, 1, activation=None, name="map_parameters"
     )(backbone_features)
+    map_moments = latent.Moments(MAP_STDDEV, initial_logit, name="map_moments")(
+        map_parameters
+    )
     maps = layers.GaussianLatent(
         MAP_STDDEV, initial_logit, seed=factory.next_seed(), name="maps"
-    )(map_parameters)
+    )(map_moments)
     # Around zero, as convolutions want their input.
     sampled_maps = AsTensor(initial_logit, name="sampled_maps")(maps)
     encoded = _encode(bayes, sampled_maps, latent_filters)
@@ -309,14 +316,12 @@ def attach(
         backbone_features if backbone_skip else None,
         latent_filters,
     )
-    predicted = _head(bayes, num_regions, "predictive", features)
-    if decoder_skips:
-        exact_maps = AsTensor(name="exact_maps", dtype="float32")(maps)
-        predicted = ShiftMean(name="predictive_parameters", dtype="float32")(
-            [predicted, exact_maps]
-        )
+    predicted = _predicted_moments(
+        _head(bayes, num_regions, "predictive", features),
+        maps if decoder_skips else None,
+    )
     return LatentBound(initial_logit, name="latent_bound", dtype="float32")(
-        [predicted, maps, map_parameters, code_parameters, prior_parameters]
+        [predicted, maps, map_moments, code_parameters, prior_parameters]
     )
 
 

@@ -21,8 +21,8 @@ POLICIES = {
 
 #: Layers of `models.build` that compute in float32 in every network.
 HELD = frozenset(
-    {"code", "exact_maps", "latent_bound", "logits", "maps", "predictive_parameters"}
-    | {"predictive_up", "prior_up"}
+    {"centred_mean", "code", "exact_maps", "latent_bound", "logits", "map_moments"}
+    | {"maps", "predictive_moments", "predictive_up", "prior_up"}
 )
 
 

@@ -1,0 +1,132 @@
+"""Probabilities mended after training: temperature and Platt scaling."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable
+
+import numpy as np
+import scipy.optimize
+import scipy.special
+
+from tfp_uqseg.evaluation import calibration
+
+#: Temperatures are looked for between these.
+TEMPERATURES = (0.05, 20.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Scaling:
+    """The map p -> sigmoid(slope * logit(p) + shift) of a region's probability.
+
+    Attributes:
+      slope: One over the temperature; 1 changes nothing, below 1 is less sure.
+      shift: 0 for temperature scaling.
+    """
+
+    slope: float = 1.0
+    shift: float = 0.0
+
+    @property
+    def temperature(self) -> float:
+        """One over the slope."""
+        return 1.0 / self.slope
+
+    def __call__(self, probabilities) -> np.ndarray:
+        """Return the mended probabilities, float64, of the same shape.
+
+        Args:
+          probabilities: 0..1, any shape.
+
+        Raises:
+          ValueError: If one is out of range.
+        """
+        return scipy.special.expit(self.slope * _logits(probabilities) + self.shift)
+
+
+def fit_temperature(patients: Iterable[tuple]) -> Scaling:
+    """Find the temperature with the smallest NLL :cite:p:`guo2017`.
+
+    The NLL of every patient counts alike, so that a large brain does not decide. One
+    temperature keeps the order of the voxels, and at a threshold of one half the mask.
+
+    Args:
+      patients: Pairs ``(mask, probabilities)``, or triples with the brain's mask, of
+        patients on whom nothing was trained; as in `evaluation.calibration.nll`.
+
+    Returns:
+      A `Scaling` whose shift is 0.
+
+    Raises:
+      ValueError: If there is no patient, or an array is not allowed.
+    """
+    cases = _cases(patients)
+    found = scipy.optimize.minimize_scalar(
+        lambda log_slope: _mean_nll(cases, math.exp(log_slope), 0.0)[0],
+        bounds=tuple(-math.log(t) for t in reversed(TEMPERATURES)),
+        method="bounded",
+        options={"xatol": 1e-5},
+    )
+    return Scaling(float(math.exp(found.x)))
+
+
+def fit_platt(patients: Iterable[tuple]) -> Scaling:
+    """Find slope and shift with the smallest NLL.
+
+    Args:
+      patients: See `fit_temperature`.
+
+    Returns:
+      A `Scaling`; its slope is not below 0.05.
+
+    Raises:
+      ValueError: See `fit_temperature`.
+    """
+    cases = _cases(patients)
+    bounds = [tuple(1.0 / t for t in reversed(TEMPERATURES)), (-10.0, 10.0)]
+    found = scipy.optimize.minimize(
+        lambda both: _mean_nll(cases, *both),
+        x0=[fit_temperature(patients=cases).slope, 0.0],
+        jac=True,
+        bounds=bounds,
+        method="L-BFGS-B",
+    )
+    return Scaling(*(float(value) for value in found.x))
+
+
+def _cases(patients) -> list[tuple[np.ndarray, np.ndarray]]:
+    cases = []
+    for given in patients:
+        mask, probabilities, *brain = given
+        calibration.nll(mask, probabilities, *brain)  # raises for what is not allowed
+        mask, probabilities = np.asarray(mask, bool), np.asarray(probabilities)
+        inside = np.asarray(brain[0], bool) if brain and brain[0] is not None else ...
+        cases.append((mask[inside].ravel(), probabilities[inside].ravel()))
+    if not cases:
+        raise ValueError("`patients` must hold at least one patient; got none.")
+    return cases
+
+
+def _mean_nll(cases, slope: float, shift: float):
+    """Return the mean NLL over the patients, and its gradient."""
+    value, gradient = 0.0, np.zeros(2)
+    for mask, probabilities in cases:
+        logits = _logits(probabilities)
+        scaled = slope * logits + shift
+        # log(1 + exp(s)) - y s
+        value += (np.logaddexp(0.0, scaled) - mask * scaled).mean()
+        error = scipy.special.expit(scaled) - mask
+        gradient += [(error * logits).mean(), error.mean()]
+    return value / len(cases), gradient / len(cases)
+
+
+def _logits(probabilities) -> np.ndarray:
+    probabilities = np.asarray(probabilities, dtype=np.float64)
+    small = calibration.SMALLEST_PROBABILITY
+    if not ((probabilities >= 0.0) & (probabilities <= 1.0)).all():
+        raise ValueError(
+            "`probabilities` must lie in 0..1; got values from "
+            f"{probabilities.min()} to {probabilities.max()}."
+        )
+    return scipy.special.logit(np.clip(probabilities, small, 1.0 - small))
