@@ -166,7 +166,7 @@ class GaussianLatent(PlainDistributionLambda):
         return tfd.Independent(tfd.Normal(loc, stddev), loc.shape.rank - 1)
 
     def _concretise(self, distribution):
-        loc, stddev = distribution.mean(), distribution.stddev()
+        loc, stddev = distribution.distribution.loc, distribution.distribution.scale
         scope = noise.current()
         if isinstance(scope, noise.DrawScope):
             shared = self._shared_noise(scope, tf.shape(loc))

@@ -112,6 +112,9 @@ def moments(logits) -> tuple[tf.Tensor, tf.Tensor | None]:
     inner = getattr(inner, "distribution", inner)
     if isinstance(inner, tfd.Deterministic):
         return logits.mean(), None
+    if isinstance(inner, tfd.Normal) and inner.loc.shape == inner.scale.shape:
+        # The same as below without two products of every voxel with one.
+        return inner.loc, inner.scale
     return logits.mean(), logits.stddev()
 
 
@@ -119,14 +122,30 @@ def _probit_logit(loc, stddev) -> tf.Tensor:
     return loc / tf.sqrt(1.0 + (math.pi / 8.0) * tf.square(stddev))
 
 
+def _quadrature(loc, stddev) -> tf.Tensor:
+    """Return E[sigmoid(logit)] by Gauss and Hermite.
+
+    Node by node: one array of all of them would be eight times the image, and slower.
+    The nodes lie in pairs around the mean, with one weight.
+    """
+    half, weights = len(_NODES) // 2, _WEIGHTS / _WEIGHTS.sum()
+    total = 0.0
+    for node, weight in zip(_NODES[half:], weights[half:], strict=True):
+        shift = node * stddev
+        total += weight * (tf.sigmoid(loc + shift) + tf.sigmoid(loc - shift))
+    return total
+
+
 def _mean_sigmoid(loc, stddev) -> tf.Tensor:
     """Return E[sigmoid(logit)]: quadrature where it holds, else the probit."""
-    # Node by node: one array of all nodes would be eight times the image, and slower.
-    quadrature = 0.0
-    for node, weight in zip(_NODES, _WEIGHTS / _WEIGHTS.sum(), strict=True):
-        quadrature += weight * tf.sigmoid(loc + node * stddev)
-    probit = tf.sigmoid(_probit_logit(loc, stddev))
-    return tf.where(stddev <= MAX_QUADRATURE_STDDEV, quadrature, probit)
+    holds = stddev <= MAX_QUADRATURE_STDDEV
+    return tf.cond(
+        tf.reduce_all(holds),
+        lambda: _quadrature(loc, stddev),
+        lambda: tf.where(
+            holds, _quadrature(loc, stddev), tf.sigmoid(_probit_logit(loc, stddev))
+        ),
+    )
 
 
 def probabilities_and_logs(logits) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:

@@ -240,19 +240,19 @@ def _predict(factory, decoded, encoded, backbone_features, filters):
     return factory.convolution(filters, name="predict0_conv")(tensor)
 
 
-def _head(factory, num_regions: int, name: str, features):
-    """Return the parameters of K normal maps at full resolution, (B, ..., 2 K)."""
-    head = factory.convolution(2 * num_regions, 1, activation=None, name=f"{name}_head")
-    return LinearUpsampling(name=f"{name}_up", dtype="float32")(head(features))
-
-
-def _predicted_moments(parameters, maps) -> list:
+def _predicted_moments(factory, num_regions: int, features, maps) -> list:
     """Return mean and standard deviation of the logits, centred on the maps if given.
 
-    In float32, since a logit of 8 has steps of 0.06 in bfloat16.
+    In float32, since a logit of 8 has steps of 0.06 in bfloat16. Both are made at half
+    resolution and enlarged linearly.
     """
+    head = factory.convolution(
+        2 * num_regions, 1, activation=None, name="predictive_head"
+    )
     start = logits_module.INITIAL_STDDEV
-    loc, stddev = latent.Moments(start, name="predictive_moments")(parameters)
+    moments = latent.Moments(start, name="predictive_moments")(head(features))
+    up = LinearUpsampling(name="predictive_up", dtype="float32")
+    loc, stddev = (up(moment) for moment in moments)
     if maps is not None:
         exact = AsTensor(name="exact_maps", dtype="float32")(maps)
         add = tf_keras.layers.Add(name="centred_mean", dtype="float32")
@@ -308,7 +308,12 @@ def attach(
         code_parameters
     )
     decoded = _decode(bayes, code, encoded[-1], latent_filters)
-    prior_parameters = _head(bayes, num_regions, "prior", decoded[0])
+    prior_head = bayes.convolution(
+        2 * num_regions, 1, activation=None, name="prior_head"
+    )
+    prior_parameters = LinearUpsampling(name="prior_up", dtype="float32")(
+        prior_head(decoded[0])
+    )
     features = _predict(
         bayes,
         decoded,
@@ -317,8 +322,7 @@ def attach(
         latent_filters,
     )
     predicted = _predicted_moments(
-        _head(bayes, num_regions, "predictive", features),
-        maps if decoder_skips else None,
+        bayes, num_regions, features, maps if decoder_skips else None
     )
     return LatentBound(initial_logit, name="latent_bound", dtype="float32")(
         [predicted, maps, map_moments, code_parameters, prior_parameters]

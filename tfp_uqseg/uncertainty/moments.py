@@ -88,12 +88,13 @@ def update(
 def _make_step(net):
     def step(features, key, weights, inner, number, valid, contained, state):
         p, logit_mean, logit_variance = of_draw(net, features, key, weights, inner)
-        entropy = -tf.math.xlogy(p, p) - tf.math.xlogy(1 - p, 1 - p)
-        mean, variance = _moments(state[0], state[2:3], p, number)
-        values = [mean, state[1] + (entropy - state[1]) / number, *variance]
+        share, not_p = 1.0 / number, 1.0 - p
+        entropy = -tf.math.xlogy(p, p) - tf.math.xlogy(not_p, not_p)
+        mean, variance = _moments(state[0], state[2:3], p, share)
+        values = [mean, state[1] + (entropy - state[1]) * share, *variance]
         if len(state) == 6:
-            mean, variance = _moments(state[3], state[4:5], logit_mean, number)
-            within = state[5] + (logit_variance - state[5]) / number
+            mean, variance = _moments(state[3], state[4:5], logit_mean, share)
+            within = state[5] + (logit_variance - state[5]) * share
             values += [mean, *variance, within]
         inside = tf.cast(p > _rulings.PROBABILITY_THRESHOLD, tf.float32) * valid
         inside = tf.minimum(tf.tensordot(inside, contained, [[-1], [1]]), 1.0)
@@ -103,12 +104,19 @@ def _make_step(net):
     return step
 
 
-def _moments(mean, variance: list, value, number):
-    """Return mean, and the variance if there is one, after one more value (Welford)."""
+def _moments(mean, variance: list, value, share):
+    """Return mean, and the variance if there is one, after one more value (Welford).
+
+    Args:
+        mean: Of the values before.
+        variance: Nothing, or theirs.
+        value: The new one.
+        share: One over the number of values, the new one among them.
+    """
     deviation = value - mean
-    mean = mean + deviation / number
+    mean = mean + deviation * share
     product = deviation * (value - mean)
-    return mean, [old + (product - old) / number for old in variance]
+    return mean, [old + (product - old) * share for old in variance]
 
 
 def of_draw(net, features, key, weights, inner):
@@ -138,8 +146,8 @@ def of_draw(net, features, key, weights, inner):
 
     def body(latent_draw, p_sum, loc_mean, between, spread_sum):
         p, loc, stddev = one(latent_draw)
-        number = tf.cast(latent_draw + 1, tf.float32)
-        loc_mean, (between,) = _moments(loc_mean, [between], loc, number)
+        share = 1.0 / tf.cast(latent_draw + 1, tf.float32)
+        loc_mean, (between,) = _moments(loc_mean, [between], loc, share)
         if stddev is not None:
             spread_sum += tf.square(stddev)
         return latent_draw + 1, p_sum + p, loc_mean, between, spread_sum

@@ -58,6 +58,8 @@ class DrawnNetwork:
     Attributes:
         layers: The stochastic layers.
         has_latents: Whether there are latents, hence inner draws.
+        prefix: Returns what is computed once per image, a list of tensors.
+        draw_weights: Returns the weights of a draw for its key.
         compiled: Traced functions that run the draws, by name.
     """
 
@@ -74,6 +76,11 @@ class DrawnNetwork:
         )
         self.draw_weights = tf.function(self._draw_weights)
         self.compiled = {}
+
+    @property
+    def has_prefix(self) -> bool:
+        """Whether a part of the model is run once per image."""
+        return self._prefix is not None
 
     def _run_prefix(self, images):
         if self._prefix is None:
