@@ -17,7 +17,10 @@ from tfp_uqseg.cli import arguments, texts
 from tfp_uqseg.data import phantom, splits
 from tfp_uqseg.experiments import commands, config, runs
 
-COMMANDS = ("demo", "train", "prepare", "predict", "evaluate", "phantom", "reproduce")
+COMMANDS = (
+    *("demo", "train", "prepare", "predict", "evaluate", "report"),
+    *("phantom", "reproduce"),
+)
 
 
 def leaves(code, *arguments):

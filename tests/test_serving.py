@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import tracemalloc
 import weakref
 
@@ -319,6 +320,24 @@ def test_damaged_maps_are_not_gone_on_from(model, case, tmp_path):
     with pytest.raises(DataError, match="expected_entropy_TC.nii.gz.*cut short"):
         serving.predict_case(model, case, tmp_path, 2)
     assert sorted(place.iterdir()) == before
+
+
+def test_maps_whose_summary_lost_a_volume_are_not_gone_on_from(model, case, tmp_path):
+    place = serving.predict_case(model, case, tmp_path, 2)
+    path = place / "patient_summary.json"
+    whole = json.loads(path.read_text())
+    for damage in (
+        lambda region: region.pop("volumes_ml"),
+        lambda region: region["volumes_ml"].pop(),
+        lambda region: region.update(volumes_ml=None),
+    ):
+        summary = json.loads(json.dumps(whole))
+        damage(summary["regions"]["WT"])
+        path.write_text(json.dumps(summary))
+        with pytest.raises(DataError, match="patient_summary.json.*Predict it again"):
+            serving.predict_case(model, case, tmp_path, 3)
+    path.write_text(json.dumps(whole))
+    serving.predict_case(model, case, tmp_path, 3)
 
 
 def test_many_studies_give_what_each_does_alone(model, case, tmp_path, folder):

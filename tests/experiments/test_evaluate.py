@@ -10,8 +10,17 @@ import pytest
 
 from tfp_uqseg import _checks, models, serving
 from tfp_uqseg.data import brats, nifti
-from tfp_uqseg.evaluation import calibration, overlap, truth
+from tfp_uqseg.evaluation import (
+    calibration,
+    discrimination,
+    lesions,
+    overlap,
+    qu_brats,
+    surface,
+    truth,
+)
 from tfp_uqseg.experiments import evaluate, tables
+from tfp_uqseg.uncertainty import measures
 
 REGIONS = ("WT", "TC", "ET")
 
@@ -51,7 +60,36 @@ def test_every_score_of_a_patient_is_that_of_its_definition(phantom_cases, poor_
     aleatoric = read("_expected_entropy_TC.nii.gz")
     true_probability = case.load_truth("TC")
     images = overlap.per_image(mask, predicted, brain=brain)
+    entropy = read("_predictive_entropy_TC.nii.gz")
+    wrong, spacing = (mask != predicted)[brain], study.spacing
+    challenge = qu_brats.region_auc(
+        mask, predicted, measures.scaled_uncertainty(entropy), brain
+    )
+    lesion = lesions.lesion_wise(mask, predicted, spacing)
     expected = {
+        "sensitivity": (mask & predicted).sum() / mask.sum(),
+        "precision": (mask & predicted).sum() / predicted.sum(),
+        **surface.summary(mask, predicted, spacing),
+        "lesion_dice": lesion.dice,
+        "lesion_hd95": lesion.hd95,
+        "lesions_missed": lesion.missed,
+        "volume_error_ml": (predicted.sum() - mask.sum()) * study.grid.voxel_volume_ml,
+        "ace": calibration.ace(mask, probabilities, brain),
+        "ace_equal_mass": calibration.ace(mask, probabilities, brain, equal_mass=True),
+        "mce": calibration.mce(mask, probabilities, brain),
+        "brier_resolution": calibration.brier_parts(
+            mask, probabilities, brain
+        ).resolution,
+        "region_entropy": entropy[predicted].mean(),
+        "error_auroc": discrimination.auroc(wrong, entropy[brain]),
+        "error_aupr": discrimination.aupr(wrong, entropy[brain]),
+        "error_share": wrong.mean(),
+        "error_overlap": discrimination.best_error_overlap(
+            mask[brain], predicted[brain], entropy[brain]
+        )[0],
+        "qu_brats": challenge.score,
+        "qu_brats_ftp": challenge.ftp,
+        "qu_brats_zero": (overlap.dice(mask, predicted) + 2) / 3,
         "dice": overlap.dice(mask, predicted),
         "iou": overlap.iou(mask, predicted),
         "both_empty": False,

@@ -37,6 +37,7 @@ def parser() -> argparse.ArgumentParser:
     )
     _add_predict(_command(commands, "predict", "write maps of studies", texts.PREDICT))
     _add_evaluate(_command(commands, "evaluate", "score maps", texts.EVALUATE))
+    _add_report(_command(commands, "report", "one page about a cohort", texts.REPORT))
     _add_phantom(_command(commands, "phantom", "make synthetic studies", texts.PHANTOM))
     _add_reproduce(
         _command(commands, "reproduce", "make the paper's tables", texts.REPRODUCE)
@@ -211,6 +212,29 @@ def _add_evaluate(command) -> None:
     command.add_argument("data", metavar="DATA", help="folder of the labelled studies")
     command.add_argument("--out", metavar="REPORT", required=True, help="folder")
     command.add_argument("--against", metavar="MAPS2", help="maps to compare with")
+    _add_scored(command)
+
+
+def _add_report(command) -> None:
+    command.add_argument("maps", metavar="MAPS", help="folder that `predict` made")
+    command.add_argument("data", metavar="DATA", help="folder of the studies")
+    command.add_argument(
+        "--out", metavar="PAGE", default="report.html", help="file (report.html)"
+    )
+    command.add_argument(
+        "--shown", metavar="NAME", help="modality in the pictures (the first)"
+    )
+    command.add_argument(
+        "--slices",
+        type=values.count,
+        default=32,
+        metavar="N",
+        help="slices of each case, about 25 kB each for a study of BraTS (32)",
+    )
+    _add_scored(command)
+
+
+def _add_scored(command) -> None:
     studies.add_regions(command, "regions to score (all that were predicted)")
     command.add_argument(
         "--seed", type=values.seed, default=0, help="of the bootstrap (0)"

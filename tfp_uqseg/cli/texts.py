@@ -10,6 +10,7 @@ Bayesian segmentation of brain tumours: masks, volumes, and how sure to be of th
   uqseg prepare DATA --out SHARDS          a file of slices per study, for big cohorts
   uqseg predict RUN DATA --out MAPS        label and uncertainty maps of studies
   uqseg evaluate MAPS DATA --out REPORT    scores of the maps, a row per patient
+  uqseg report MAPS DATA --out PAGE.html   whom to look at first, and what was found
   uqseg phantom OUT                        synthetic studies whose truth is known
   uqseg reproduce [DATA] --out OUT         the paper's tables and figures, on one page
 """
@@ -68,8 +69,20 @@ examples:
   uqseg evaluate maps brats --out report --against maps_deterministic
 
 Scores the cases of DATA that MAPS holds. REPORT gets patients.csv (a row per patient
-and region), summary.json and summary.md; the table is printed too. With --against, mean
-differences with intervals over patients, MAPS minus the other maps.
+and region: overlap, surfaces, lesions, volumes, calibration, errors and QU-BraTS),
+summary.json and summary.md; the table is printed too. With five patients or more it
+says what referring the least sure of them would gain. With --against, mean differences
+with intervals over patients, MAPS minus the other maps.
+"""
+REPORT = """\
+examples:
+  uqseg report maps new_studies --out report.html
+  uqseg report maps brats --out report.html --shown flair --slices 60
+
+Writes one page that needs nothing else, neither network nor other files: the patients
+in the order in which to look at them, with the reasons; volumes; slices of image,
+segmentation, aleatoric and epistemic maps; with labels, scores and curves too. Labels
+are not needed.
 """
 PHANTOM = """\
 examples:

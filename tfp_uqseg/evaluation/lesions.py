@@ -74,7 +74,10 @@ def lesion_wise(
             f"`mask` must be a volume of shape (X, Y, Z); got shape {mask.shape}."
         )
     overlap.both_empty(mask, predicted_mask)  # raises for anything but two masks
-    mask, predicted_mask = mask.astype(bool), np.asarray(predicted_mask).astype(bool)
+    mask, predicted_mask = (
+        np.asarray(each).astype(bool)[_box(mask, predicted_mask, dilations)]
+        for each in (mask, predicted_mask)
+    )
     lesions = _lesions(mask, dilations)
     components, _ = scipy.ndimage.label(predicted_mask, _WITH_CORNERS)
     touching: set[int] = set()
@@ -104,6 +107,15 @@ def _means(dices, distances, missed: int, false_alarms: int) -> LesionScores:
         missed=missed,
         false_alarms=false_alarms,
     )
+
+
+def _box(mask, predicted_mask, margin: int) -> tuple[slice, ...]:
+    """Return a box around both masks, within which every dilation stays."""
+    held = np.asarray(mask).astype(bool) | np.asarray(predicted_mask).astype(bool)
+    found = scipy.ndimage.find_objects(held.astype(np.uint8))
+    if not found:
+        return (slice(None),) * held.ndim
+    return tuple(slice(max(0, s.start - margin), s.stop + margin) for s in found[0])
 
 
 def _dilated(mask: np.ndarray, dilations: int) -> np.ndarray:

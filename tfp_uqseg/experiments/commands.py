@@ -14,6 +14,7 @@ from tfp_uqseg.experiments import demo as demo_module
 from tfp_uqseg.experiments import evaluate as evaluate_module
 from tfp_uqseg.experiments import predict as predict_module
 from tfp_uqseg.experiments import progress, reproduce_plan, runs
+from tfp_uqseg.experiments import report as report_module
 from tfp_uqseg.experiments import reproduce as reproduce_module
 from tfp_uqseg.experiments import train as train_module
 
@@ -101,20 +102,13 @@ def predict(options: argparse.Namespace) -> None:
     if any(case.label_path is not None for case in cases):
         print("They have labels. Next:")
         _say_next("evaluate", options, options.out, options.data, "--out", "REPORT")
+    print("Whom to look at first, on one page:")
+    _say_next("report", options, options.out, options.data, "--out", "report.html")
 
 
 def evaluate(options: argparse.Namespace) -> None:
     """Run ``uqseg evaluate``."""
-    complete = options.modalities is not None
-    cases = _find(options, options.modalities, complete=complete)
-    asked = options.cases or options.split or options.part
-    if options.cases is not None:
-        cases = splits.select(cases, dict.fromkeys(options.cases))
-    elif asked:
-        if options.split is None:
-            raise ValueError("`--part` needs `--split FILE`; none was given.")
-        part = options.part or "test"
-        cases = splits.select(cases, getattr(splits.load(options.split), part))
+    cases, asked = _scored_cases(options)
     result = evaluate_module.evaluate(
         options.maps,
         cases,
@@ -128,6 +122,40 @@ def evaluate(options: argparse.Namespace) -> None:
     )
     print(evaluate_module.format_table(result))
     print(f"\nThe tables are in {options.out}.")
+
+
+def report(options: argparse.Namespace) -> None:
+    """Run ``uqseg report``."""
+    cases, asked = _scored_cases(options)
+    shown = None if options.shown is None else _canonical([options.shown])[0]
+    page = report_module.report(
+        options.maps,
+        cases,
+        options.out,
+        modality=shown,
+        regions=options.regions,
+        label_scheme=options.label_scheme,
+        skip_missing=not asked,
+        most_slices=options.slices,
+        seed=options.seed,
+        progress=progress.CountBar("drawing", unit="case"),
+    )
+    print(f"Open {page} in a browser; it needs no other file and no network.")
+
+
+def _scored_cases(options: argparse.Namespace) -> tuple[list, bool]:
+    """Return the cases to score, and whether they were asked for by name."""
+    complete = options.modalities is not None
+    cases = _find(options, options.modalities, complete=complete)
+    asked = bool(options.cases or options.split or options.part)
+    if options.cases is not None:
+        cases = splits.select(cases, dict.fromkeys(options.cases))
+    elif asked:
+        if options.split is None:
+            raise ValueError("`--part` needs `--split FILE`; none was given.")
+        part = options.part or "test"
+        cases = splits.select(cases, getattr(splits.load(options.split), part))
+    return cases, asked
 
 
 def phantom_cohort(options: argparse.Namespace) -> None:
@@ -188,6 +216,7 @@ COMMANDS = {
     "prepare": prepare,
     "predict": predict,
     "evaluate": evaluate,
+    "report": report,
     "phantom": phantom_cohort,
     "demo": demo,
     "reproduce": reproduce,

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
 import pathlib
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from tfp_uqseg import _checks, _files, labels, serving
+from tfp_uqseg import _checks, _files
 from tfp_uqseg.data import case as case_module
-from tfp_uqseg.evaluation import calibration, intervals, overlap, truth
-from tfp_uqseg.experiments import predicted, tables
+from tfp_uqseg.evaluation import intervals
+from tfp_uqseg.experiments import predicted, referral, scoring, tables
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,10 +85,10 @@ def evaluate(
     records: list[list[dict]] = [[] for _ in folders]
     for done, case in enumerate(cases, start=1):
         study = case.load(predicted.modalities(folders[0], case))
-        brain = np.any(study.image != 0, axis=-1)
+        scan = scoring.Scan(case, study, np.any(study.image != 0, axis=-1))
         for rows, folder in zip(records, folders, strict=True):
             prediction = predicted.open_case(folder, case, study.grid)
-            rows += _score_case(case, study, brain, prediction, regions, label_scheme)
+            rows += scoring.records_of(scan, prediction, regions, label_scheme)
         if progress is not None:
             progress(done, len(cases))
     records.append([])
@@ -135,127 +134,6 @@ def _choose(folders, cases, skip_missing: bool):
     return kept, [case.id for case in cases if case.id in missing]
 
 
-def _score_case(case, study, brain, prediction, regions, label_scheme) -> list[dict]:
-    """Return the records of one case, one per region."""
-    regions = _regions(regions, prediction)
-    scheme = None
-    if study.labels is not None:
-        scheme = study.resolve_scheme(regions, label_scheme)
-    records = []
-    for region in regions:
-        record = dict.fromkeys(tables.COLUMNS)
-        record.update(case=case.id, region=region, method=prediction.method)
-        predicted_mask = prediction.mask(region)
-        mask = None
-        if scheme is not None:
-            mask = predicted.region_mask(study.labels, scheme, region)
-        record.update(_volumes(study.grid, mask, predicted_mask, prediction, region))
-        if mask is not None:
-            record.update(_overlaps(mask, predicted_mask, brain))
-        maps = {
-            name: _inside(prediction.read(name, region), brain).astype(np.float64)
-            for name in serving.MAPS
-        }
-        record.update(
-            {name: float(maps[name].mean()) for name in serving.UNCERTAINTIES}
-        )
-        if mask is not None:
-            inside = _inside(mask, brain)
-            record.update(_probability_scores(inside, maps["mean_probabilities"]))
-        true_probability = _true_probability(case, region)
-        if true_probability is not None:
-            record.update(_against_truth(_inside(true_probability, brain), maps))
-        records.append(record)
-    return records
-
-
-def _inside(array, brain) -> np.ndarray:
-    """Return the voxels of the brain, in the order in which volumes lie in memory."""
-    return array.T[brain.T]
-
-
-def _regions(regions, prediction) -> tuple[str, ...]:
-    if regions is None:
-        return prediction.regions
-    for region in regions:
-        if region not in prediction.regions:
-            raise ValueError(
-                f"`regions` must be among {list(prediction.regions)}, which were "
-                f"predicted for case {prediction.case_id} in {prediction.folder}; got "
-                f"{region!r}."
-            )
-    return tuple(regions)
-
-
-def _overlaps(mask, predicted_mask, brain) -> dict:
-    per_image = overlap.per_image(mask, predicted_mask, brain=brain)
-    return {
-        "dice": overlap.dice(mask, predicted_mask),
-        "iou": overlap.iou(mask, predicted_mask),
-        "both_empty": overlap.both_empty(mask, predicted_mask),
-        "image_dice": per_image.dice,
-        "image_iou": per_image.iou,
-        "images": per_image.images,
-        "images_both_empty": per_image.both_empty,
-    }
-
-
-def _volumes(grid, mask, predicted_mask, prediction, region: str) -> dict:
-    voxel = grid.voxel_volume_ml
-    values = prediction.summary["regions"][region]
-    low, high = _pair(values.get("volume_interval_ml"))
-    true = None if mask is None else float(np.count_nonzero(mask) * voxel)
-    covered = None
-    if true is not None and low is not None:
-        # The summary's numbers are rounded sums of voxels: allow half a voxel.
-        covered = low - 0.5 * voxel <= true <= high + 0.5 * voxel
-    return {
-        "volume_truth_ml": true,
-        "volume_predicted_ml": float(np.count_nonzero(predicted_mask) * voxel),
-        "volume_median_ml": _number(values.get("volume_median_ml")),
-        "volume_low_ml": low,
-        "volume_high_ml": high,
-        "volume_interval_level": (
-            None if low is None else _number(values.get("interval_level"))
-        ),
-        "volume_covered": covered,
-    }
-
-
-def _probability_scores(mask, probabilities) -> dict:
-    return {
-        "nll": calibration.nll(mask, probabilities),
-        "brier": calibration.brier(mask, probabilities),
-        "ece": calibration.ece(mask, probabilities),
-    }
-
-
-def _against_truth(true_probability, maps) -> dict:
-    probabilities = maps["mean_probabilities"]
-    compared = {
-        "spearman_expected_entropy": maps["expected_entropy"],
-        "spearman_total_variance": probabilities * (1.0 - probabilities),
-        "spearman_mutual_information": maps["mutual_information"],
-    }
-    scores = {
-        name: truth.spearman_of_aleatoric(values, true_probability)
-        for name, values in compared.items()
-    }
-    scores["truth_absolute_error"] = truth.mean_absolute_error(
-        probabilities, true_probability
-    )
-    return {name: _number(value) for name, value in scores.items()}
-
-
-def _true_probability(case, region: str):
-    if region in case.truth_paths:
-        return case.load_truth(region)
-    # The one region of a binary mask is the whole tumour.
-    if region == labels.BINARY_REGION and "WT" in case.truth_paths:
-        return case.load_truth("WT")
-    return None
-
-
 def _summarise(records, other_records, folders, left_out, level, seed) -> dict:
     return {
         "maps": str(folders[0]),
@@ -270,6 +148,7 @@ def _summarise(records, other_records, folders, left_out, level, seed) -> dict:
             "seed": seed,
         },
         "regions": tables.means(records, level=level, seed=seed),
+        "referral": referral.referral(records, level=level, seed=seed),
         "against_regions": tables.means(other_records, level=level, seed=seed),
         "differences": tables.differences(
             records, other_records, level=level, seed=seed
@@ -328,6 +207,8 @@ def _sections(evaluation: Evaluation, draw) -> list[str]:
         draw(tables.patient_rows(evaluation.records)),
         draw(tables.mean_rows(means)),
     ]
+    if summary["referral"]:
+        sections.append(draw(referral.rows(summary["referral"])))
     if summary["against"] is not None:
         other = summary["against_regions"].items()
         sections += [
@@ -376,17 +257,3 @@ def _check_out(out) -> None:
 def _listed(ids: Sequence[str], most: int = 5) -> str:
     more = f" and {len(ids) - most} more" if len(ids) > most else ""
     return ", ".join(ids[:most]) + more
-
-
-def _number(value) -> float | None:
-    """Return a finite number as a float, anything else as None."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    return float(value) if math.isfinite(value) else None
-
-
-def _pair(value) -> tuple[float | None, float | None]:
-    if not isinstance(value, (list, tuple)) or len(value) != 2:
-        return None, None
-    low, high = _number(value[0]), _number(value[1])
-    return (None, None) if low is None or high is None else (low, high)

@@ -31,6 +31,8 @@ QU_BRATS_NAMES = {
     labels.BINARY_REGION: "whole",
 }
 
+_DRAWS = ("num_draws", "num_latent_draws", "seed")
+
 #: Files written at a time: each holds three copies of a volume meanwhile.
 _WRITERS = 2
 
@@ -78,9 +80,20 @@ def read_means(
         The prediction, without variances.
 
     Raises:
-        DataError: If a map is missing, damaged or on another grid.
+        DataError: If a map or the summary is missing, damaged or on another grid.
     """
-    voxel, means = summary["voxel_volume_ml"], []
+    try:
+        voxel, settings = float(summary["voxel_volume_ml"]), _draws_of(summary)
+        drawn = [summary["regions"][region]["volumes_ml"] for region in regions]
+        counts = np.rint(np.transpose(drawn).astype(float) / voxel).astype(np.int64)
+        if counts.shape != (settings["num_draws"], len(regions)):
+            raise ValueError(f"volumes of shape {counts.shape}")
+    except (KeyError, TypeError, ValueError) as error:
+        raise _checks.DataError(
+            f"Case {case_id}, file {case_id}_summary.json: must hold the volume "
+            f"of every draw and region ({error!r}). Predict it again with `overwrite`."
+        ) from error
+    means = []
     for name in ("mean_probabilities", "expected_entropy"):
         volumes = []
         for region in regions:
@@ -90,15 +103,12 @@ def read_means(
             volumes.append(array[prepared.box])
         slices = np.moveaxis(np.stack(volumes, axis=-1), 2, 0)  # (z, H, W, K)
         means.append(np.ascontiguousarray(slices[holds_brain(prepared)]))
-    drawn = [summary["regions"][region]["volumes_ml"] for region in regions]
-    counts = np.rint(np.transpose(drawn) / voxel).astype(np.int64)
-    return prediction.of_means(
-        means,
-        counts,
-        num_draws=summary["num_draws"],
-        num_latent_draws=summary["num_latent_draws"],
-        seed=summary["seed"],
-    )
+    return prediction.of_means(means, counts, **settings)
+
+
+def _draws_of(summary: dict) -> dict[str, int]:
+    """Return how the draws of finished maps were made."""
+    return {name: int(summary[name]) for name in _DRAWS}
 
 
 def holds_brain(prepared: preprocess.Prepared) -> np.ndarray:
