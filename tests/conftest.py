@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pathlib
 
+import hypothesis
 import pytest
 
 import tfp_uqseg  # noqa: F401  (before TensorFlow, which it loads quietly)
@@ -12,6 +13,10 @@ import tfp_uqseg  # noqa: F401  (before TensorFlow, which it loads quietly)
 # isort: split
 import tensorflow as tf
 import tf_keras
+
+# How long an example takes tells of the machine, and of what else runs on it.
+hypothesis.settings.register_profile("unhurried", deadline=None)
+hypothesis.settings.load_profile("unhurried")
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 REAL_DATA = pathlib.Path(

@@ -5,7 +5,7 @@ import pytest
 from matplotlib import figure, text
 
 from tfp_uqseg import plotting
-from tfp_uqseg.evaluation import calibration
+from tfp_uqseg.evaluation import calibration, retention
 
 RNG = np.random.default_rng(0)
 SHAPE = (20, 24, 5)
@@ -253,3 +253,19 @@ def test_save_writes_other_formats_and_refuses_unknown_ones(tmp_path):
     with pytest.raises(ValueError, match=r"`dpi` must be a whole number above 0"):
         plotting.save(plot, tmp_path / "figure.png", dpi=0)
     assert [path.name for path in tmp_path.iterdir()] == ["figure.PDF"]
+
+
+def test_referral_curves_stand_between_the_best_order_and_none():
+    curves = {
+        "entropy": retention.curve([0.1, 0.5, 0.3], [0.9, 0.2, 0.6]),
+        "volume": retention.curve([0.5, 0.1, 0.3], [0.9, 0.2, 0.6]),
+    }
+    plot = plotting.referral(curves, "WT")
+    (axis,) = plot.axes
+    lines = {line.get_label(): line.get_ydata() for line in axis.lines}
+    assert list(lines) == ["best order", "no referral", "entropy", "volume"]
+    np.testing.assert_allclose(lines["entropy"], [0.9, 0.75, 1.7 / 3])
+    np.testing.assert_allclose(lines["best order"], lines["entropy"])
+    np.testing.assert_allclose(lines["no referral"], 1.7 / 3)
+    with pytest.raises(ValueError, match="at least one curve"):
+        plotting.referral({}, "WT")

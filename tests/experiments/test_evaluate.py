@@ -227,6 +227,8 @@ def test_cases_without_labels_keep_what_needs_none(phantom_cases, true_maps, tmp
         "volume_low_ml",
         "volume_high_ml",
         "volume_interval_level",
+        "region_entropy",
+        "patch_entropy",
         *serving.UNCERTAINTIES,
     }
     metrics = found.summary["regions"]["WT"]["metrics"]
@@ -245,6 +247,8 @@ def test_a_cohort_without_any_label_is_evaluated_all_the_same(phantom_cases, tru
     found = evaluate.evaluate(true_maps, cases)
     assert set(found.summary["regions"]["WT"]["metrics"]) == {
         "volume_predicted_ml",
+        "region_entropy",
+        "patch_entropy",
         *serving.UNCERTAINTIES,
     }
     assert "3 of 3 cases have no labels" in evaluate.format_table(found)

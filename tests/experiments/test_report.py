@@ -45,9 +45,9 @@ class Page(html.parser.HTMLParser):
         ]
 
 
-@pytest.fixture(scope="module")
-def written(phantom_cases, poor_maps, tmp_path_factory):
-    path = tmp_path_factory.mktemp("page") / "new" / "report.html"
+@pytest.fixture
+def written(phantom_cases, poor_maps, tmp_path):
+    path = tmp_path / "new" / "report.html"
     assert report.report(poor_maps, phantom_cases, path) == path
     return path.read_text(encoding="utf-8")
 
@@ -167,4 +167,4 @@ def test_wrong_arguments_are_named(phantom_cases, poor_maps, tmp_path):
         report.report(poor_maps, phantom_cases, tmp_path / "p.html", most_slices=0)
     with pytest.raises(_checks.DataError, match="must be a folder"):
         report.report(tmp_path / "none", phantom_cases, tmp_path / "page.html")
-    assert not list(tmp_path.iterdir())
+    assert list(tmp_path.iterdir()) == [poor_maps]

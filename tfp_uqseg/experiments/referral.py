@@ -61,9 +61,8 @@ def referral(records: Sequence[Mapping], *, level: float, seed: int) -> dict:
 
 def rows(found: Mapping[str, Mapping]) -> list[list[str]]:
     """Return the table of `referral` as text cells, headings first."""
-    table = [
-        ["referral", "region", "E-AURC", "AURC", "AUGRC", "Dice gained by a fifth"]
-    ]
+    gained = f"Dice gained by referring {SHARE:.0%}"
+    table = [["least sure by", "region", "E-AURC", "AURC", "AUGRC", gained]]
     for region, by_measure in found.items():
         for name, areas in by_measure.items():
             cells = [_text(areas[key]) for key in ("e_aurc", "aurc", "augrc")]

@@ -158,22 +158,17 @@ def _plots(found: evaluate.Evaluation, bins: dict) -> dict[str, str]:
     if bins:
         title = "Of the voxels with some probability, how many belong to the region"
         plots[title] = embedding.svg(plotting.reliability(bins))
-    curves = {}
     for region, by_measure in found.summary["referral"].items():
         rows = [row for row in found.records if row["region"] == region]
         rows = [row for row in rows if row["dice"] is not None]
-        dice = [row["dice"] for row in rows]
-        curves[region] = {
-            "Dice": {
-                referral.MEASURES[name]: retention.curve(
-                    [row[name] for row in rows], dice
-                )
-                for name in by_measure
-            }
+        curves = {
+            referral.MEASURES[name]: retention.curve(
+                [row[name] for row in rows], [row["dice"] for row in rows]
+            )
+            for name in by_measure
         }
-    if curves:
-        title = "Mean Dice of the patients kept when the least sure are referred"
-        plots[title] = embedding.svg(plotting.retention_curves(curves))
+        title = f"Dice of the patients kept when the least sure are referred: {region}"
+        plots[title] = embedding.svg(plotting.referral(curves, region))
     return plots
 
 

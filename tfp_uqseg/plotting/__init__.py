@@ -5,7 +5,7 @@ needs a display. Axial images are shown as radiologists see them: front up, the
 patient's right on the left. Colours and colour maps survive colour blindness.
 """
 
-from tfp_uqseg.plotting.curves import loss_curves, reliability
+from tfp_uqseg.plotting.curves import loss_curves, referral, reliability
 from tfp_uqseg.plotting.drawing import save
 from tfp_uqseg.plotting.overview import phantom_overview
 from tfp_uqseg.plotting.panel import (
@@ -32,6 +32,7 @@ __all__ = [
     "panel_row",
     "phantom_overview",
     "rate_sweep",
+    "referral",
     "reliability",
     "retention_curves",
     "save",

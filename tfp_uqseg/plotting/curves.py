@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from matplotlib import figure, ticker
 
-from tfp_uqseg.evaluation import calibration
+from tfp_uqseg.evaluation import calibration, retention
 from tfp_uqseg.plotting import drawing
 
 #: Title, unit and columns of each panel of `loss_curves`.
@@ -98,6 +98,44 @@ def reliability(curves: Mapping[str, calibration.Reliability]) -> figure.Figure:
     upper.legend(frameon=False, loc="upper left")
     lower.set(xlabel="predicted probability", ylabel="share of voxels", yscale="log")
     lower.yaxis.set_minor_formatter(ticker.NullFormatter())
+    return plot
+
+
+def referral(curves: Mapping[str, retention.Retention], title: str) -> figure.Figure:
+    """Mean score of the patients kept when the least sure are referred.
+
+    Args:
+      curves: From `evaluation.retention.curve`, of one region's Dice, by measure of
+        uncertainty.
+      title: Of the panel, such as the region.
+
+    Returns:
+      The figure, for `save`.
+
+    Raises:
+      ValueError: If there are no curves.
+    """
+    if not curves:
+        raise ValueError("`curves` must hold at least one curve; it is empty.")
+    plot = figure.Figure(figsize=(5.2, 5.6), layout="constrained")
+    axis = plot.subplots()
+    some = next(iter(curves.values()))
+    axis.plot(some.fraction, some.best, color="0.6", linestyle="--", label="best order")
+    axis.axhline(some.score[-1], color="0.6", linewidth=0.8, label="no referral")
+    for number, (name, found) in enumerate(curves.items()):
+        axis.plot(
+            found.fraction,
+            found.score,
+            color=drawing.SERIES[number % len(drawing.SERIES)],
+            marker="osD^v*"[number % 6],
+            markersize=4,
+            label=name,
+        )
+    axis.set(xlabel="patients kept, the surest first", ylabel="their mean Dice")
+    axis.set_title(title, fontsize=11)
+    axis.xaxis.set_major_formatter(ticker.PercentFormatter(1.0))
+    axis.grid(alpha=0.3)
+    plot.legend(loc="outside lower center", frameon=False, fontsize=9)
     return plot
 
 
