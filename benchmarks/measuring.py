@@ -168,7 +168,7 @@ def report(
     result = {
         "name": name,
         "question": question,
-        "command": " ".join(["python -m", f"benchmarks.{name}", *sys.argv[1:]]),
+        "command": " ".join(["python -m", f"benchmarks.{name}", *_arguments()]),
         "date": time.strftime("%Y-%m-%d"),
         "machine": machine(),
         "versions": {**versions(), **(more_versions or {})},
@@ -182,6 +182,14 @@ def report(
     path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(f"\nwritten to {path}")
     return result
+
+
+def _arguments() -> list[str]:
+    """Return the process's arguments, with folders by their last name alone."""
+    return [
+        pathlib.Path(each).name.upper() if pathlib.Path(each).is_dir() else each
+        for each in sys.argv[1:]
+    ]
 
 
 def _print(result: dict) -> None:

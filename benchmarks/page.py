@@ -77,15 +77,15 @@ def _machines(results: dict[str, dict]) -> str:
 
 def _overview(results: dict[str, dict]) -> str:
     """Return the table of every ratio that has a bound."""
-    lines = ["| what | measured | bound | |", "|---|---|---|---|"]
-    for result in results.values():
+    lines = ["| | what | measured | bound | |", "|---|---|---|---|---|"]
+    for name, result in results.items():
         for ratio in result["ratios"]:
             if ratio["bound"] is None:
                 continue
             sign = "at most" if ratio["at_most"] else "at least"
             words = {True: "met", False: "**missed**", None: "not measured"}
             bound = _unbroken(f"{sign} {ratio['bound']:g}")
-            row = (ratio["name"], _number(ratio), bound)
+            row = (SECTIONS[name], ratio["name"], _number(ratio), bound)
             lines.append(f"| {' | '.join(row)} | {words[ratio['met']]} |")
     return "## Bounds\n\n" + "\n".join(lines) + "\n\n"
 

@@ -92,10 +92,10 @@ def _ratios(rows: dict):
     stock = rows["stock tfp.layers, float32"]
     without = "" if fast else "no bfloat16 instructions here: the bound does not hold"
     yield measuring.ratio(
-        "training step: flipout float32 / stock", rows["flipout, float32"], stock, 1.02
+        "flipout float32 / stock", rows["flipout, float32"], stock, 1.02
     )
     yield measuring.ratio(
-        "training step: flipout bfloat16 / stock",
+        "flipout bfloat16 / stock",
         rows["flipout, bfloat16"],
         stock,
         0.60 if fast else None,
@@ -117,7 +117,7 @@ def _ratios(rows: dict):
         if name.startswith("PyTorch"):
             kind = next((key for key in bound if key in name), None)
             yield measuring.ratio(
-                f"training step: flipout bfloat16 / {name}",
+                f"flipout bfloat16 / {name}",
                 rows["flipout, bfloat16"],
                 row,
                 bound.get(kind),

@@ -79,6 +79,15 @@ def test_a_report_is_printed_and_written(measuring, tmp_path, capsys):
     assert written["versions"]["tensorflow"]
 
 
+def test_a_command_names_no_folder_of_the_machine(measuring, tmp_path, monkeypatch):
+    (tmp_path / "brats").mkdir()
+    monkeypatch.setattr(
+        sys, "argv", ["x", "--data", str(tmp_path / "brats"), "--rounds", "3"]
+    )
+    found = measuring.report("x", "Q?", [], [], out=tmp_path / "x.json")
+    assert found["command"] == "python -m benchmarks.x --data BRATS --rounds 3"
+
+
 def test_a_profile_adds_up_the_time_by_kind_of_operation():
     import tensorflow as tf
 
@@ -100,8 +109,8 @@ def test_the_page_shows_every_bound_and_what_is_not_measured(measuring, tmp_path
     ratios = [measuring.Ratio("good", [1.0], 2.0), measuring.Ratio("bad", [3.0], 2.0)]
     measuring.report("draws", "Q?", rows, ratios, out=tmp_path / "draws.json")
     text = page.text(page.read(tmp_path)).replace("\N{NO-BREAK SPACE}", " ")
-    assert "| good | 1 [1, 1] | at most 2 | met |" in text
-    assert "| bad | 3 [3, 3] | at most 2 | **missed** |" in text
+    assert "| Draws | good | 1 [1, 1] | at most 2 | met |" in text
+    assert "| Draws | bad | 3 [3, 3] | at most 2 | **missed** |" in text
     assert "## On a GPU\n\nNot measured yet." in text
 
 
