@@ -326,13 +326,15 @@ def test_maps_whose_summary_lost_a_volume_are_not_gone_on_from(model, case, tmp_
     place = serving.predict_case(model, case, tmp_path, 2)
     path = place / "patient_summary.json"
     whole = json.loads(path.read_text())
-    for damage in (
-        lambda region: region.pop("volumes_ml"),
-        lambda region: region["volumes_ml"].pop(),
-        lambda region: region.update(volumes_ml=None),
+    for damaged, damage in (
+        (["WT"], lambda region: region.pop("volumes_ml")),
+        (["WT"], lambda region: region["volumes_ml"].pop()),
+        (whole["regions"], lambda region: region["volumes_ml"].pop()),
+        (["WT"], lambda region: region.update(volumes_ml=None)),
     ):
         summary = json.loads(json.dumps(whole))
-        damage(summary["regions"]["WT"])
+        for name in damaged:
+            damage(summary["regions"][name])
         path.write_text(json.dumps(summary))
         with pytest.raises(DataError, match="patient_summary.json.*Predict it again"):
             serving.predict_case(model, case, tmp_path, 3)

@@ -52,6 +52,15 @@ def test_the_mean_share_missed_is_bounded_in_most_cohorts():
     assert np.mean(missed) > 0.2 * alpha
 
 
+def test_the_p_value_of_one_miss_in_forty_is_that_of_the_formula():
+    """min(exp(-n h(m, alpha)), e P(Bin(n, alpha) <= ceil(n m))) = 0.176."""
+    one_missed = [[1.0, 0.0, 0.0]] + [[0.0, 0.0, 0.0]] * 39
+    thresholds = [1.0, 0.5, 0.0]
+    for delta, value in ((0.17, 0.5), (0.18, 1.0)):
+        found = conformal.confident_risk(one_missed, 0.1, delta, thresholds)
+        assert found.value == value
+
+
 def test_the_confident_threshold_is_the_more_generous():
     shares = shares_of(60, np.random.default_rng(3))
     expected = conformal.expected_risk(shares, 0.1, GRID)
