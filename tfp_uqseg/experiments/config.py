@@ -112,7 +112,7 @@ class TrainConfig:
     base_filters: int = 16
     num_members: int = 5
     dropout_rate: float = 0.3
-    initial_stddev_ratio: float = 0.1
+    initial_stddev_ratio: float = 0.05
     warm_start: str | None = None
     freeze_backbone: bool = False
     centred_prior: bool = False

@@ -56,7 +56,7 @@ def build(
     prior: str | float | tuple = "he_normal",
     centred_prior: bool = False,
     kernel_prior: deep_weight.KernelPrior | None = None,
-    initial_stddev_ratio: float = 0.1,
+    initial_stddev_ratio: float = 0.05,
     dropout_rate: float = 0.3,
     num_members: int = 5,
     gaussian_logits: bool | None = None,
