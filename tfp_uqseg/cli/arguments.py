@@ -229,7 +229,7 @@ def _add_report(command) -> None:
         type=values.count,
         default=32,
         metavar="N",
-        help="slices of each case, about 25 kB each for a study of BraTS (32)",
+        help="slices of each case, about 15 kB each for a study of BraTS (32)",
     )
     _add_scored(command)
 
