@@ -41,7 +41,7 @@ def _compare(folder: str, data: str, count: int):
     run = runs.open_run(folder)
     settings = config.load(run.config)
     plain = networks.load(run, "float32")
-    mixed = models.in_precision(plain, "bfloat16")
+    mixed = models.precision.for_draws(plain, "bfloat16")
     cases = predict.choose(brats.find_cases(data), folder, verbose=False)
     shifts, overlaps = [], []
     for case in cases:

@@ -9,7 +9,7 @@ import tf_keras
 
 from tfp_uqseg import models
 from tfp_uqseg.models import precision
-from tfp_uqseg.uncertainty import draws
+from tfp_uqseg.uncertainty import draws, network
 
 IMAGES = np.random.default_rng(0).normal(size=(2, 16, 16, 2)).astype(np.float32)
 
@@ -90,3 +90,45 @@ def test_the_fast_precision_follows_the_processor(
     path.write_text(flags)
     assert precision.fast(path) == expected
     assert precision.fast(tmp_path / "absent") == "float32"
+
+
+@pytest.mark.parametrize("backbone", models.BACKBONES)
+@pytest.mark.parametrize("method", ["latent", "mc_dropout"])
+def test_what_no_draw_repeats_stays_exact(method, backbone):
+    plain = build(method, backbone)
+    found = precision.for_draws(plain, "bfloat16")
+    prefix, _ = network.split(plain)
+    once = {layer.name for layer in prefix.layers}
+    kinds = {layer.name: layer.compute_dtype for layer in found.layers}
+    assert {kinds[name] for name in once} == {"float32"}
+    drawn = {name: kind for name, kind in kinds.items() if name not in once}
+    assert {kind for name, kind in drawn.items() if name not in precision.HELD} == {
+        "bfloat16"
+    }
+    assert precision.of(found) == "bfloat16"
+    given = tf.constant(np.tile(IMAGES, (1, 2, 2, 1)))  # of the size that FCN needs
+    for one, other in zip(
+        tf.nest.flatten(prefix(given)),
+        tf.nest.flatten(network.split(found)[0](given)),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(one, other)
+    trained_so = build(method, backbone, "mixed_bfloat16")
+    trained_so.set_weights(plain.get_weights())
+    again = precision.for_draws(trained_so, "bfloat16")
+    assert precisions(again) == precisions(found)
+
+
+def test_a_network_that_draws_nothing_is_exact_and_one_that_draws_all_is_not():
+    alone = precision.for_draws(build("deterministic"), "bfloat16")
+    assert set(precisions(alone)) == {"float32"}
+    members = precision.for_draws(build("deep_ensemble"), "bfloat16").members
+    assert all(set(precisions(member)) == {"float32"} for member in members)
+    drawn = precision.for_draws(build("flipout"), "bfloat16")
+    assert precisions(drawn) == precisions(
+        models.in_precision(build("flipout"), "bfloat16")
+    )
+    back = precision.for_draws(drawn, "float32")
+    assert set(precisions(back)) == {"float32"}
+    with pytest.raises(ValueError, match="`precision` must be one of"):
+        precision.for_draws(alone, "int8")

@@ -198,7 +198,8 @@ def _add_predict(command) -> None:
         "--precision",
         choices=["auto", "float32", "bfloat16"],
         default="auto",
-        help="auto: bfloat16 where the machine is fast in it (auto)",
+        help="of the draws; auto: bfloat16 where the machine is fast in it. What is "
+        "computed once per image stays in float32 (auto)",
     )
     command.add_argument(
         "--overwrite", action="store_true", help="replace maps of other settings"

@@ -84,8 +84,9 @@ def load(
 
     Args:
         run: The run.
-        precision: In which it is to compute; ``"auto"``: bfloat16 where the machine is
-            fast in it, else float32; None: as it was trained.
+        precision: In which its draws are to compute (`models.precision.for_draws`);
+            ``"auto"``: bfloat16 where the machine is fast in it, else float32; None: as
+            it was trained.
 
     Raises:
         FileNotFoundError: If no epoch was finished.
@@ -100,7 +101,7 @@ def load(
     if precision is None:
         return model
     precision = models.precision.fast() if precision == "auto" else precision
-    return models.in_precision(model, precision)
+    return models.precision.for_draws(model, precision)
 
 
 def _load_one(run: runs.Run) -> tf_keras.Model:

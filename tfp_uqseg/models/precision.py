@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import pathlib
+from collections.abc import Callable
 
 import tensorflow as tf
 import tf_keras
 
 from tfp_uqseg import _checks
 from tfp_uqseg.models import ensemble
+from tfp_uqseg.uncertainty import network
 
 #: Policies of Keras by the precision they compute in; variables are float32 in all.
 POLICIES = {
@@ -72,15 +74,54 @@ def in_precision(model: tf_keras.Model | ensemble.Ensemble, precision: str):
     _checks.one_of("precision", precision, POLICIES)
     if of(model) == precision:
         return model
+    return _rebuilt(model, precision, lambda _: frozenset())
+
+
+def for_draws(model: tf_keras.Model | ensemble.Ensemble, precision: str):
+    """Return an uncompiled network with the same weights to predict with.
+
+    Its draws compute in `precision`. What is computed once per image, ahead of the
+    first drawn layer, computes in float32, and so does a network that draws nothing:
+    rounding there is the same in every draw and no average removes it, while the time
+    it takes is that of one draw among many.
+
+    Args:
+        model: Network of `build`, or an ensemble of them.
+        precision: ``"float32"``, ``"bfloat16"`` or ``"float16"``.
+
+    Raises:
+        ValueError: `precision` is another.
+    """
+    _checks.one_of("precision", precision, POLICIES)
+    if precision == "float32":
+        return in_precision(model, precision)
+    return _rebuilt(model, precision, _computed_once)
+
+
+def _computed_once(model: tf_keras.Model) -> frozenset[str]:
+    """Return the names of the layers that no draw repeats."""
+    if not network.stochastic_layers(model):
+        return frozenset(layer.name for layer in model.layers)
+    prefix, _ = network.split(model)
+    return frozenset() if prefix is None else frozenset(x.name for x in prefix.layers)
+
+
+def _rebuilt(model, precision: str, exact: Callable):
+    """Return the network with other policies; float32 for the names `exact` gives."""
     if hasattr(model, "members"):
-        members = [in_precision(member, precision) for member in model.members]
+        members = [_rebuilt(member, precision, exact) for member in model.members]
         return ensemble.Ensemble(members, method=model.method, seed=model.seed)
-    config = model.get_config()
-    policy = tf_keras.mixed_precision.Policy(POLICIES[precision])
-    described = tf_keras.saving.serialize_keras_object(policy)
+    config, names = model.get_config(), exact(model)
+    described = {
+        kind: tf_keras.saving.serialize_keras_object(
+            tf_keras.mixed_precision.Policy(POLICIES[kind])
+        )
+        for kind in ("float32", precision)
+    }
     for layer in config["layers"]:
         if layer["class_name"] != "InputLayer" and layer["name"] not in HELD:
-            layer["config"]["dtype"] = described
+            kind = "float32" if layer["name"] in names else precision
+            layer["config"]["dtype"] = described[kind]
     other = type(model).from_config(config)
     other.set_weights(model.get_weights())
     return other
