@@ -20,6 +20,7 @@ def main() -> None:
     options.add_argument("--data", required=True, help="folder of labelled studies")
     options.add_argument("--run", required=True, nargs="+", help="trained runs")
     options.add_argument("--draws", type=int, default=20)
+    options.add_argument("--networks", default="", help="how they were trained")
     options = options.parse_args()
     rows, ratios = [], []
     for folder in options.run:
@@ -32,7 +33,13 @@ def main() -> None:
         rows,
         ratios,
         out=options.out,
-        settings={"draws": options.draws, "a value": "a patient and region"},
+        settings={
+            "draws": options.draws,
+            "a value": "a patient and region",
+            "networks": options.networks,
+            "what": "float32 against bfloat16 as uqseg predict computes: float32 what "
+            "is computed once per image",
+        },
     )
 
 
