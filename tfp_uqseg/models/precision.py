@@ -82,8 +82,8 @@ def for_draws(model: tf_keras.Model | ensemble.Ensemble, precision: str):
 
     Its draws compute in `precision`. What is computed once per image, ahead of the
     first drawn layer, computes in float32, and so does a network that draws nothing:
-    rounding there is the same in every draw and no average removes it, while the time
-    it takes is that of one draw among many.
+    rounding there is the same in every draw and no average removes it. With many draws
+    that costs little time; a network that draws nothing takes about twice as long.
 
     Args:
         model: Network of `build`, or an ensemble of them.
