@@ -85,3 +85,39 @@ def test_there_must_be_a_patient_and_probabilities():
         scaling.fit_platt([([1, 0], [1.5, 0.0])])
     with pytest.raises(ValueError, match="`probabilities` must lie in 0..1"):
         scaling.Scaling()([np.nan])
+
+
+def test_draws_without_spread_are_scaled_as_their_logits_are():
+    mask, p = next(cohort(0.5, 0.8, patients=1))
+    logits = scipy.special.logit(p)[None]
+    for kind, fit in (
+        ("temperature", scaling.fit_temperature),
+        ("platt", scaling.fit_platt),
+    ):
+        found = scaling.fit_draws([(mask, logits, None)], kind=kind)
+        expected = fit([(mask, p)])
+        assert found.slope == pytest.approx(expected.slope, rel=2e-3)
+        assert found.shift == pytest.approx(expected.shift, abs=5e-3)
+
+
+def test_draws_are_fitted_by_the_loss_of_their_mean():
+    rng = np.random.default_rng(0)
+    true = rng.normal(-1.0, 2.0, 40000)
+    draws = (true + rng.normal(0.0, 1.0, (8, true.size))) / 0.5
+    spread = np.full(draws.shape, 0.4)
+    nodes = rng.normal(size=(200, 1, 1))
+    mean = scipy.special.expit(0.5 * (draws + spread * nodes)).mean((0, 1))
+    mask = rng.random(true.size) < mean
+    found = scaling.fit_draws([(mask, draws, spread)])
+    assert found.slope == pytest.approx(0.5, rel=0.03)
+
+
+def test_draws_of_another_shape_are_refused():
+    with pytest.raises(ValueError, match=r"masks \(V,\) with logits \(S, V\)"):
+        scaling.fit_draws([([True], [0.5], None)])
+    with pytest.raises(ValueError, match="standard deviations of the shape"):
+        scaling.fit_draws([([True], [[0.5]], [[-1.0]])])
+    with pytest.raises(ValueError, match="finite logits"):
+        scaling.fit_draws([([True], [[np.nan]], None)])
+    with pytest.raises(ValueError, match="at least one patient"):
+        scaling.fit_draws([])

@@ -35,6 +35,11 @@ def parser() -> argparse.ArgumentParser:
             commands, "prepare", "write studies as slices to train on", texts.PREPARE
         )
     )
+    _add_calibrate(
+        _command(
+            commands, "calibrate", "mend a network's probabilities", texts.CALIBRATE
+        )
+    )
     _add_predict(_command(commands, "predict", "write maps of studies", texts.PREDICT))
     _add_evaluate(_command(commands, "evaluate", "score maps", texts.EVALUATE))
     _add_report(_command(commands, "report", "one page about a cohort", texts.REPORT))
@@ -175,6 +180,28 @@ def _add_augment(group) -> None:
     )
 
 
+def _add_calibrate(command) -> None:
+    command.add_argument("run", metavar="RUN", help="folder that `uqseg train` made")
+    command.add_argument("data", metavar="DATA", help="folder of labelled studies")
+    command.add_argument(
+        "--kind",
+        choices=["temperature", "platt"],
+        default="temperature",
+        help="temperature: logits by one factor; platt: by a factor and a shift, which "
+        "may move outlines (temperature)",
+    )
+    _add_draws(command)
+    command.add_argument("--seed", type=values.seed, default=0, help="of the draws (0)")
+    command.add_argument(
+        "--precision",
+        choices=["auto", "float32", "bfloat16"],
+        default="auto",
+        help="of the draws, as in `uqseg predict` (auto)",
+    )
+    _add_choice(command)
+    studies.add_readers(command.add_argument_group("data"))
+
+
 def _add_predict(command) -> None:
     command.add_argument("run", metavar="RUN", help="folder that `uqseg train` made")
     command.add_argument("data", metavar="DATA", help="folder of studies")
@@ -203,6 +230,12 @@ def _add_predict(command) -> None:
     )
     command.add_argument(
         "--overwrite", action="store_true", help="replace maps of other settings"
+    )
+    command.add_argument(
+        "--uncalibrated",
+        dest="calibrated",
+        action="store_false",
+        help="leave out what `uqseg calibrate` found",
     )
     _add_choice(command)
     studies.add_readers(command.add_argument_group("data"))

@@ -8,6 +8,7 @@ Bayesian segmentation of brain tumours: masks, volumes, and how sure to be of th
   uqseg demo                               see it work on a phantom, in six minutes
   uqseg train DATA --out RUN               learn from a folder of labelled studies
   uqseg prepare DATA --out SHARDS          a file of slices per study, for big cohorts
+  uqseg calibrate RUN DATA                 probabilities mended by unseen patients
   uqseg predict RUN DATA --out MAPS        label and uncertainty maps of studies
   uqseg evaluate MAPS DATA --out REPORT    scores of the maps, a row per patient
   uqseg report MAPS DATA --out PAGE.html   whom to look at first, and what was found
@@ -47,6 +48,18 @@ at every start and without holding them in memory. Stopped, the same command goe
 with the studies that are left; given more studies, it adds them. The files hold the
 label ids and those of all raters: --regions, --label-scheme and --raters may be chosen
 when training, where --regions named here are the default.
+"""
+CALIBRATE = """\
+examples:
+  uqseg calibrate run brats
+  uqseg calibrate run brats --kind platt --draws 20
+  uqseg calibrate run brats --cases Brats18_2013_3_1 Brats18_2013_11_1
+
+Fits one temperature per region (or slope and shift) to patients whom the network was
+not trained on, by default the validation patients of the run's split, and keeps it in
+RUN/calibration.json. `uqseg predict` then scales the logits of every draw. A
+temperature leaves the mask of every draw as it is. The table shows the negative
+log-likelihood of these same patients before and after; judge it on others.
 """
 PREDICT = """\
 examples:

@@ -10,10 +10,15 @@ import numpy as np
 import scipy.optimize
 import scipy.special
 
+from tfp_uqseg import _checks
 from tfp_uqseg.evaluation import calibration
 
 #: Temperatures are looked for between these.
 TEMPERATURES = (0.05, 20.0)
+KINDS = ("temperature", "platt")
+
+_NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(8)
+_WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,6 +98,87 @@ def fit_platt(patients: Iterable[tuple]) -> Scaling:
         method="L-BFGS-B",
     )
     return Scaling(*(float(value) for value in found.x))
+
+
+def fit_draws(patients: Iterable[tuple], *, kind: str = "temperature") -> Scaling:
+    """Find the scaling of every draw's logits with the smallest NLL of their mean.
+
+    What is scaled is the logit of a draw, not that of the mean: the mean of scaled
+    draws is again a prediction with draws, whose uncertainty splits as before. Minimal
+    is, in the mean over patients, the NLL of the mean over draws of
+    E[sigmoid(slope * logit + shift)].
+
+    Args:
+      patients: Triples ``(mask, loc, stddev)`` of patients on whom nothing was trained:
+        the mask (V,) of V voxels, and of S draws mean and standard deviation of their
+        logits, (S, V) each; `stddev` is None where logits have no spread.
+      kind: ``"temperature"`` or ``"platt"``.
+
+    Returns:
+      A `Scaling`; its shift is 0 for a temperature.
+
+    Raises:
+      ValueError: If there is no patient, shapes do not fit, or a value is not finite.
+    """
+    _checks.one_of("kind", kind, KINDS)
+    cases = [_drawn(*given) for given in patients]
+    if not cases:
+        raise ValueError("`patients` must hold at least one patient; got none.")
+    low, high = (-math.log(t) for t in reversed(TEMPERATURES))
+    found = scipy.optimize.minimize_scalar(
+        lambda log_slope: _nll_of_draws(cases, math.exp(log_slope), 0.0),
+        bounds=(low, high),
+        method="bounded",
+        options={"xatol": 1e-4},
+    )
+    if kind == "temperature":
+        return Scaling(float(math.exp(found.x)))
+    both = scipy.optimize.minimize(
+        lambda given: _nll_of_draws(cases, math.exp(given[0]), given[1]),
+        x0=[found.x, 0.0],
+        bounds=[(low, high), (-10.0, 10.0)],
+        method="L-BFGS-B",
+    )
+    return Scaling(float(math.exp(both.x[0])), float(both.x[1]))
+
+
+def _drawn(mask, loc, stddev):
+    """Return mask, means and standard deviations of one patient, checked."""
+    mask, loc = np.asarray(mask, bool), np.asarray(loc, np.float64)
+    if loc.ndim != 2 or mask.shape != loc.shape[1:] or not loc.size:
+        raise ValueError(
+            "`patients` must hold masks (V,) with logits (S, V); got "
+            f"{mask.shape} and {loc.shape}."
+        )
+    stddev = None if stddev is None else np.asarray(stddev, np.float64)
+    if stddev is not None and (stddev.shape != loc.shape or (stddev < 0.0).any()):
+        raise ValueError(
+            "`patients` must hold standard deviations of the shape of the logits, "
+            f"{loc.shape}, none below 0; got {stddev.shape}."
+        )
+    if not np.isfinite(loc).all():
+        raise ValueError("`patients` must hold finite logits; found NaN or infinity.")
+    if stddev is not None and not stddev.any():
+        stddev = None
+    return mask, loc, stddev
+
+
+def _nll_of_draws(cases, slope: float, shift: float) -> float:
+    """Return the mean NLL over the patients of the mean of scaled draws."""
+    small, total = calibration.SMALLEST_PROBABILITY, 0.0
+    for mask, loc, stddev in cases:
+        scaled = slope * loc + shift
+        if stddev is None:
+            drawn = scipy.special.expit(scaled)
+        else:
+            spread = slope * stddev
+            drawn = sum(
+                weight * scipy.special.expit(scaled + node * spread)
+                for node, weight in zip(_NODES, _WEIGHTS, strict=True)
+            )
+        mean = np.clip(drawn.mean(axis=0), small, 1.0 - small)
+        total -= np.log(np.where(mask, mean, 1.0 - mean)).mean()
+    return total / len(cases)
 
 
 def _cases(patients) -> list[tuple[np.ndarray, np.ndarray]]:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from tfp_uqseg.data import brats, phantom, preprocess, records, shards, splits
 from tfp_uqseg.data import case as case_module
+from tfp_uqseg.experiments import calibrate as calibrate_module
 from tfp_uqseg.experiments import config as config_module
 from tfp_uqseg.experiments import demo as demo_module
 from tfp_uqseg.experiments import evaluate as evaluate_module
@@ -75,6 +76,29 @@ def prepare(options: argparse.Namespace) -> None:
     print(f"  uqseg train {shlex.quote(str(options.out))} --out RUN")
 
 
+def calibrate(options: argparse.Namespace) -> None:
+    """Run ``uqseg calibrate``."""
+    settings = config_module.load(runs.open_run(options.run).config)
+    cases = predict_module.choose(
+        _find(options, settings.modalities, complete=False),
+        options.run,
+        case_ids=options.cases,
+        split=None if options.split is None else splits.load(options.split),
+        part=options.part or (None if options.cases else "validation"),
+    )
+    found = calibrate_module.calibrate(
+        options.run,
+        cases,
+        kind=options.kind,
+        num_draws=options.draws,
+        seed=options.seed,
+        precision=options.precision,
+    )
+    print(calibrate_module.format_table(found))
+    print(f"Predictions with {options.run} use it from now on. Next:")
+    _say_next("predict", options, options.run, options.data, "--out", "MAPS")
+
+
 def predict(options: argparse.Namespace) -> None:
     """Run ``uqseg predict``."""
     settings = config_module.load(runs.open_run(options.run).config)
@@ -97,6 +121,7 @@ def predict(options: argparse.Namespace) -> None:
         batch_size=options.batch_size,
         precision=options.precision,
         overwrite=options.overwrite,
+        calibrated=options.calibrated,
     )
     print(f"Maps of {len(folders)} cases are in {options.out}.")
     if any(case.label_path is not None for case in cases):
@@ -214,6 +239,7 @@ def reproduce(options: argparse.Namespace) -> None:
 COMMANDS = {
     "train": train,
     "prepare": prepare,
+    "calibrate": calibrate,
     "predict": predict,
     "evaluate": evaluate,
     "report": report,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import tf_keras
 
-from tfp_uqseg import losses, models, optimizers
+from tfp_uqseg import losses, models, optimizers, serving
+from tfp_uqseg.evaluation import scaling
 from tfp_uqseg.experiments import config as config_module
 from tfp_uqseg.experiments import runs
 from tfp_uqseg.models import ensemble
@@ -78,7 +80,7 @@ def member_settings(
 
 
 def load(
-    run: runs.Run, precision: str | None = None
+    run: runs.Run, precision: str | None = None, *, calibrated: bool = True
 ) -> tf_keras.Model | models.Ensemble:
     """Return the network of a run, or the ensemble of its members.
 
@@ -87,10 +89,11 @@ def load(
         precision: In which its draws are to compute (`models.precision.for_draws`);
             ``"auto"``: bfloat16 where the machine is fast in it, else float32; None: as
             it was trained.
+        calibrated: Whether to scale its logits as `calibration.json` says, where it is.
 
     Raises:
         FileNotFoundError: If no epoch was finished.
-        ValueError: If a file is damaged.
+        ValueError: If a file is damaged, or the calibration is that of other weights.
     """
     settings = config_module.load(run.config)
     if settings.method not in models.ENSEMBLES:
@@ -98,10 +101,36 @@ def load(
     else:
         members = [_load_one(run.member(i)) for i in range(settings.num_members)]
         model = models.Ensemble(members, method=settings.method, seed=settings.seed)
+    if calibrated and run.calibration.is_file():
+        model = models.scaling.scaled(model, _scalings(run, model))
     if precision is None:
         return model
     precision = models.precision.fast() if precision == "auto" else precision
     return models.precision.for_draws(model, precision)
+
+
+def _scalings(run: runs.Run, model) -> list[scaling.Scaling]:
+    """Return what `calibrate` found for a network with these weights."""
+    path = run.calibration
+    try:
+        found = json.loads(path.read_text("utf-8"))
+        each = [
+            scaling.Scaling(float(region["slope"]), float(region["shift"]))
+            for region in found["regions"].values()
+        ]
+        weights = found["model"]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ValueError(
+            f"{path} must hold what `uqseg calibrate` wrote; it cannot be read "
+            f"({error!r}). Run it again, or remove the file."
+        ) from error
+    if weights != serving.fingerprint(model):
+        raise ValueError(
+            f"{path} must be of the network in {run.folder}; it was found for other "
+            "weights, before the run was resumed. Run `uqseg calibrate` again, or "
+            "remove the file."
+        )
+    return each
 
 
 def _load_one(run: runs.Run) -> tf_keras.Model:

@@ -27,6 +27,7 @@ def predict(
     batch_size: int = 8,
     precision: str = "auto",
     overwrite: bool = False,
+    calibrated: bool = True,
     verbose: bool = True,
 ) -> list[pathlib.Path]:
     """Write the maps of every case; see `serving.predict_case` for the files.
@@ -48,6 +49,7 @@ def predict(
         precision: ``"float32"``, ``"bfloat16"``, or ``"auto"``: bfloat16 where the
             machine is fast in it.
         overwrite: Whether to replace maps made with other settings.
+        calibrated: Whether to use what `calibrate` found, where the run has it.
         verbose: Whether to report on standard error.
 
     Returns:
@@ -60,7 +62,7 @@ def predict(
     """
     folder = runs.open_run(run)
     settings = config_module.load(folder.config)
-    model = networks.load(folder, precision)
+    model = networks.load(folder, precision, calibrated=calibrated)
     requests = [
         serving.make_request(
             model,

@@ -61,6 +61,11 @@ class Run:
         return self.folder / "latent.json"
 
     @property
+    def calibration(self) -> pathlib.Path:
+        """How the network's logits are scaled, once `calibrate` has found it."""
+        return self.folder / "calibration.json"
+
+    @property
     def logs(self) -> pathlib.Path:
         """TensorBoard event files."""
         return self.folder / "logs"

@@ -26,11 +26,30 @@ MAX_QUADRATURE_STDDEV = 2.0
 class _Logits(latent.PlainDistributionLambda):
     """What the two kinds of output share: they turn into the mean of the logits."""
 
-    def __init__(self, initial_probability=0.5, **kwargs):
+    def __init__(self, initial_probability=0.5, scaling=None, **kwargs):
         super().__init__(**kwargs)
         self.initial_probability = _checks.probability(
             "initial_probability", initial_probability
         )
+        self.scaling = scaling
+
+    @property
+    def scaling(self) -> list[list[float]] | None:
+        """Slope and shift of every region's logits, K pairs; None changes nothing."""
+        return self._scaling
+
+    @scaling.setter
+    def scaling(self, pairs) -> None:
+        self._scaling = None
+        if pairs is not None:
+            self._scaling = [[float(value) for value in pair] for pair in pairs]
+
+    def _scaled(self, loc, stddev=None):
+        """Return the moments of slope * logit + shift."""
+        if self.scaling is None:
+            return loc, stddev
+        slopes, shifts = tf.unstack(tf.constant(self.scaling, tf.float32), axis=1)
+        return slopes * loc + shifts, None if stddev is None else slopes * stddev
 
     @property
     def _shift(self) -> float:
@@ -43,6 +62,8 @@ class _Logits(latent.PlainDistributionLambda):
     def get_config(self):
         """Return plain values from which the layer can be built again."""
         config = {"initial_probability": self.initial_probability}
+        if self.scaling is not None:
+            config["scaling"] = self.scaling
         return {**super().get_config(), **config}
 
 
@@ -51,12 +72,14 @@ class GaussianLogits(_Logits):
     """The network's output: a normal distribution over every logit.
 
     The last layer gives mean and variance of the logits :cite:p:`kendall2017`. The
-    distribution turns into its mean. No standard deviation exceeds 2: beyond it
-    `probabilities_and_logs` has an approximation whose tails a network in training
-    would learn to exploit.
+    distribution turns into its mean. No standard deviation exceeds 2, but by `scaling`:
+    beyond it `probabilities_and_logs` has an approximation whose tails a network in
+    training would learn to exploit.
 
     Args:
         initial_probability: Probability whose logit a zero of the input stands for.
+        scaling: Slope and shift of every region's logits, K pairs, after training
+            (`models.scaling`); None changes nothing.
         **kwargs: ``name``.
 
     Call Args:
@@ -67,9 +90,8 @@ class GaussianLogits(_Logits):
     def _distribution(self, inputs):
         loc, stddev = latent.moments_of(inputs, INITIAL_STDDEV)
         stddev = MAX_QUADRATURE_STDDEV * tf.tanh(stddev / MAX_QUADRATURE_STDDEV)
-        return tfd.Independent(
-            tfd.Normal(loc + self._shift, stddev), loc.shape.rank - 1
-        )
+        moments = self._scaled(loc + self._shift, stddev)
+        return tfd.Independent(tfd.Normal(*moments), loc.shape.rank - 1)
 
 
 @tf_keras.saving.register_keras_serializable(package=_PACKAGE)
@@ -78,11 +100,12 @@ class PointLogits(_Logits):
 
     Args:
         initial_probability: Probability whose logit a zero of the input stands for.
+        scaling: See `GaussianLogits`.
         **kwargs: ``name``.
     """
 
     def _distribution(self, inputs):
-        loc = tf.cast(inputs, tf.float32) + self._shift
+        loc, _ = self._scaled(tf.cast(inputs, tf.float32) + self._shift)
         return tfd.Independent(tfd.Deterministic(loc), loc.shape.rank - 1)
 
     def compute_output_shape(self, input_shape):

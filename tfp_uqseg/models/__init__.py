@@ -1,6 +1,15 @@
 """Networks: `build` gives one by the name of its method."""
 
-from tfp_uqseg.models import blocks, bottleneck, deep_weight, fcn, precision, unet, vnet
+from tfp_uqseg.models import (
+    blocks,
+    bottleneck,
+    deep_weight,
+    fcn,
+    precision,
+    scaling,
+    unet,
+    vnet,
+)
 from tfp_uqseg.models.builder import BACKBONES, ENSEMBLES, METHODS, build
 from tfp_uqseg.models.ensemble import Ensemble, load
 from tfp_uqseg.models.export import export
@@ -23,6 +32,7 @@ __all__ = [
     "in_precision",
     "load",
     "precision",
+    "scaling",
     "unet",
     "vnet",
     "warm_start",

@@ -17,7 +17,7 @@ import tfp_uqseg
 from tfp_uqseg import _checks, _files, _rulings, labels
 from tfp_uqseg.data import case as case_module
 from tfp_uqseg.data import preprocess
-from tfp_uqseg.models import precision
+from tfp_uqseg.models import precision, scaling
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,6 +103,7 @@ def settings(
     values["threshold"] = _rulings.PROBABILITY_THRESHOLD
     values["model"] = fingerprint(model)
     values["precision"] = precision.of(model)
+    values["scaling"] = scaling.of(model)
     values["files"] = files
     return json.loads(json.dumps(values))
 

@@ -143,19 +143,64 @@ def probabilities(
         batch_size: See `predict`.
         num_latent_draws: See `predict`.
     """
-    images = _check_images(model, images)
+    inner = _latent_draws(_member(model, draw)[0], num_latent_draws)
+    return _run_one(model, images, draw, seed, inner, batch_size, _probabilities)[0]
+
+
+def logits(
+    model: tf_keras.Model,
+    images,
+    draw: int,
+    seed: int = 0,
+    *,
+    latent_draw: int = 0,
+    batch_size: int = 8,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the moments of the logits of one inner draw of a network draw.
+
+    The p_s of `probabilities` is the mean over the inner draws of E[sigmoid(logit)].
+
+    Args:
+        model: See `predict`.
+        images: See `predict`.
+        draw: Number of the draw.
+        seed: See `predict`.
+        latent_draw: Number of the inner draw; without meaning where there are no
+            latents.
+        batch_size: See `predict`.
+
+    Returns:
+        Mean and standard deviation, float32 (N, ..., K) each, logits; the latter is 0
+        for a network without a Gaussian head.
+    """
+    return tuple(
+        _run_one(model, images, draw, seed, latent_draw, batch_size, moments.logits)
+    )
+
+
+def _probabilities(net, drawn) -> list[tf.Tensor]:
+    return [moments.probabilities(net, drawn)]
+
+
+def _member(model, draw: int) -> tuple[network.DrawnNetwork, int]:
+    """Return the network of a draw, and the draw's number among its own."""
     members = getattr(model, "members", [model])
     draw, number = divmod(draw, len(members))
-    net = network.of(members[number])
-    inner = tf.constant(_latent_draws(net, num_latent_draws))
+    return network.of(members[number]), draw
+
+
+def _run_one(model, images, draw, seed, inner, batch_size, run) -> list[np.ndarray]:
+    """Return what `run` says of all images in one draw."""
+    images = _check_images(model, images)
+    net, draw = _member(model, draw)
     key = noise.draw_key(seed, draw)
-    weights = net.draw_weights(key)
+    weights, inner = net.draw_weights(key), tf.constant(inner)
     parts = []
     for start in range(0, len(images), batch_size):
         batch = images[start : start + batch_size]
         drawn = (net.prefix(_pad(model, batch)), key, weights, inner)
-        parts.append(_crop(moments.probabilities(net, drawn).numpy(), batch))
-    return np.concatenate(parts)
+        parts.append([_crop(found.numpy(), batch) for found in run(net, drawn)])
+    return [np.concatenate(maps) for maps in zip(*parts, strict=True)]
 
 
 def _latent_draws(net: network.DrawnNetwork, requested: int | None) -> int:

@@ -62,6 +62,28 @@ def probabilities(net: network.DrawnNetwork, drawn) -> tf.Tensor:
     return compiled(net, "probabilities", make, drawn)(*drawn)
 
 
+def logits(net: network.DrawnNetwork, drawn) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return mean and standard deviation of the logits of one inner draw.
+
+    Args:
+        net: The network.
+        drawn: Features, key, weights and the number of the inner draw.
+
+    Returns:
+        Float32 (B, ..., K) each; the standard deviation is 0 without a Gaussian head.
+    """
+
+    def make(net):
+        def run(*drawn):
+            loc, stddev = logits_module.moments(net.logits(*drawn))
+            loc = tf.cast(loc, tf.float32)
+            return loc, tf.zeros_like(loc) if stddev is None else stddev
+
+        return run
+
+    return compiled(net, "logits", make, drawn)(*drawn)
+
+
 def update(
     net: network.DrawnNetwork, drawn, number, valid, contained, state: list[tf.Tensor]
 ) -> tuple[list[tf.Tensor], tf.Tensor]:
