@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import pathlib
 import re
 import shlex
 
+import numpy as np
 import pytest
 
+import tfp_uqseg as uq
 from tfp_uqseg import cli
+from tfp_uqseg.data import brats, phantom, pipeline
+from tfp_uqseg.uncertainty import draws
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -17,6 +22,25 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 def blocks(path: pathlib.Path, language: str) -> list[str]:
     text = path.read_text("utf-8")
     return re.findall(rf"^```{language}\n(.*?)^```", text, re.M | re.S)
+
+
+#: Long numbers on the pages, and what stands for them here.
+SMALLER = {
+    r"\bepochs=\d+": "epochs=1, verbose=0",
+    r"\bnum_draws=\d+": "num_draws=2",
+    r"\bnum_members=\d+": "num_members=2, base_filters=2, depth=2",
+    r"\bnum_train_examples=1000\b": "num_train_examples=8",
+    r'"vnet",': '"vnet", base_filters=2,',
+}
+ONCE = ("README.md", "quickstart.md")  # run together in `test_docs`
+WITH_CODE = [path for path in PAGES if blocks(path, "python") and path.name not in ONCE]
+SETTINGS = {
+    "input_shape": (None, None, 4),
+    "num_regions": 3,
+    "num_train_examples": 8,
+    "base_filters": 2,
+    "depth": 2,
+}
 
 
 def test_the_reference_names_every_module_once():
@@ -76,3 +100,55 @@ def test_the_readme_has_the_two_commands():
 def test_links_between_pages_lead_somewhere(path):
     targets = re.findall(r"\]\((?!https?:)([^)#\s]+)(?:#[^)]*)?\)", path.read_text())
     assert not [name for name in targets if not (path.parent / name).exists()]
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory):
+    """What the pages take for granted: a cohort, its streams, a trained network."""
+    folder = tmp_path_factory.mktemp("pages")
+    for seed in range(2):
+        case = phantom.make_case(seed, shape=(32, 32, 6), num_raters=2)
+        phantom.write_case(case, folder / "BraTS2021", f"BraTS2021_0000{seed}")
+    cases = brats.find_cases(folder / "BraTS2021")
+    train = pipeline.gather(cases)
+    networks = []
+    for seed in range(4):
+        network = uq.models.build("deterministic", seed=seed, **SETTINGS)
+        network.compile()
+        networks.append(network)
+    (folder / "run").mkdir()
+    networks[0].save(folder / "run" / "model.keras")
+    slices = functools.partial(pipeline.slices, train, shuffle=True, batch_size=4)
+    images, masks = next(iter(slices(seed=0)))
+    return folder, {
+        "uq": uq,
+        "callbacks": uq.callbacks,
+        "draws": draws,
+        "pipeline": pipeline,
+        "cases": cases,
+        "stream": slices,
+        "train": slices(seed=0),
+        "validation": slices(seed=1),
+        "steps_per_epoch": 3,
+        "images": np.asarray(images),
+        "image": images[0],
+        "mask": masks[0],
+        "model": networks[0],
+        "trained": networks[0],
+        "first": networks[1],
+        "second": networks[2],
+        "third": networks[3],
+        "settings": SETTINGS,
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", WITH_CODE, ids=lambda path: path.name)
+def test_the_code_of_a_page_runs(path: pathlib.Path, given, monkeypatch):
+    folder, names = given
+    monkeypatch.chdir(folder)
+    names = {**names, "__name__": path.stem}
+    for code in blocks(path, "python"):
+        for shown, small in SMALLER.items():
+            code = re.sub(shown, small, code)
+        exec(compile(code, path.name, "exec"), names)

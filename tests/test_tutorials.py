@@ -66,6 +66,21 @@ def test_it_begins_with_a_question_and_ends_with_what_was_learnt(cells):
     assert "Next" in last
 
 
+def test_it_says_how_to_install_and_how_to_use_studies_of_ones_own(cells):
+    first = "".join(cells[0]["source"])
+    assert "pip install" in first
+    text = "".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
+    assert "BraTS folder" in text
+
+
+def test_it_warns_and_sets_exercises_with_folded_solutions(cells):
+    text = "".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
+    assert "**What could go wrong.**" in text
+    assert "## Exercises" in text
+    assert 2 <= text.count("<details>") == text.count("</details>") <= 4
+    assert text.count("<summary>Solution") == text.count("<details>")
+
+
 def test_one_cell_holds_the_parameters_and_their_small_values(code):
     tagged = [c for c in code if "parameters" in c["metadata"].get("tags", [])]
     assert len(tagged) == 1

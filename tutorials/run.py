@@ -10,6 +10,7 @@ Notebooks work in a temporary folder, so that what they write is gone afterwards
 from __future__ import annotations
 
 import argparse
+import concurrent.futures
 import pathlib
 import sys
 import tempfile
@@ -72,6 +73,22 @@ def complaints(notebook: nbformat.NotebookNode) -> list[str]:
     ]
 
 
+def run_one(path: pathlib.Path, *, small: bool) -> bool:
+    """Run a notebook, say how long it took, and return whether it was clean."""
+    start = time.monotonic()
+    try:
+        notebook = run(path, small=small)
+    except nbclient.exceptions.CellExecutionError as error:
+        print(f"{path.name} failed:\n{error}", flush=True)
+        return False
+    for text in complaints(notebook):
+        print(f"{path.name} wrote to standard error:\n{text}")
+    if not small:
+        nbformat.write(notebook, path)
+    print(f"{path.name}: {time.monotonic() - start:.0f} s", flush=True)
+    return not complaints(notebook)
+
+
 def main() -> int:
     """Run the notebooks that were named, or all."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -79,19 +96,17 @@ def main() -> int:
     parser.add_argument(
         "--check", action="store_true", help="small values, outputs are not kept"
     )
+    parser.add_argument(
+        "--jobs", type=int, default=1, metavar="N", help="notebooks at a time (1)"
+    )
     arguments = parser.parse_args()
     paths = [pathlib.Path(name) for name in arguments.names]
-    failed = False
-    for path in paths or sorted(FOLDER.glob("*.ipynb")):
-        start = time.monotonic()
-        notebook = run(path, small=arguments.check)
-        for text in complaints(notebook):
-            failed = True
-            print(f"{path.name} wrote to standard error:\n{text}")
-        if not arguments.check:
-            nbformat.write(notebook, path)
-        print(f"{path.name}: {time.monotonic() - start:.0f} s")
-    return int(failed)
+    with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
+        found = pool.map(
+            lambda path: run_one(path, small=arguments.check),
+            paths or sorted(FOLDER.glob("*.ipynb")),
+        )
+        return int(not all(found))
 
 
 if __name__ == "__main__":
