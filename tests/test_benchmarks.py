@@ -279,3 +279,46 @@ def test_folded_draws_are_the_draws_one_by_one(xla):
     one_by_one, folded = (run() for run in found.values())
     np.testing.assert_allclose(folded, one_by_one, atol=1e-5)
     assert np.abs(folded[0] - folded[1]).max() > 1e-4
+
+
+@pytest.fixture
+def out_of_fold():
+    return importlib.import_module("benchmarks.out_of_fold")
+
+
+def test_folds_hold_every_patient_once_and_every_institution(out_of_fold):
+    ids = [f"TCGA_{place}_{i}_19970101" for place in ("AA", "BB") for i in range(6)]
+    folds = out_of_fold.deal(ids, 3)
+    assert sorted(sum(folds, [])) == sorted(ids)
+    for fold in folds:
+        assert [each[5:7] for each in fold].count("AA") == 2
+
+
+def test_a_study_compares_the_same_patients(out_of_fold):
+    rng = np.random.default_rng(0)
+
+    def rows(dice, entropy):
+        return [
+            {
+                "dice": d,
+                "image_dice": d,
+                "nll": 0.1 - 0.05 * d,
+                "ece": 0.02,
+                "volume_covered": float(d > 0.5),
+                "region_entropy": e,
+            }
+            for d, e in zip(dice, entropy, strict=True)
+        ]
+
+    dice = rng.random(30)
+    records = {"plain": rows(dice, rng.random(30)), "good": rows(dice, 1.0 - dice)}
+    found = out_of_fold.summarise(records, base="plain")
+    assert found["methods"]["good"]["e_aurc"]["mean"] == pytest.approx(0.0, abs=1e-12)
+    assert found["minus"]["good"]["dice"] == {"mean": 0.0, "low": 0.0, "high": 0.0}
+    assert found["minus"]["good"]["e_aurc"]["high"] < 0.0
+    assert found["minus"]["good"]["referral_gain"]["low"] > 0.0
+    assert found["methods"]["plain"]["median_dice"] == pytest.approx(np.median(dice))
+
+
+def test_the_page_shows_what_the_file_of_results_holds(out_of_fold):
+    assert out_of_fold.PAGE.read_text("utf-8") == out_of_fold.page(out_of_fold.read())
