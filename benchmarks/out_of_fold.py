@@ -23,6 +23,7 @@ from benchmarks import measuring
 from tfp_uqseg import _files
 from tfp_uqseg.data import splits
 from tfp_uqseg.evaluation import intervals, risk
+from tfp_uqseg.experiments import runs
 
 QUESTION = "What does each method reach on patients that its network has not seen?"
 NAME = "out_of_fold"
@@ -223,17 +224,13 @@ def _run(options, fold: int, method: str) -> None:
     """Train, predict, calibrate and score a method on a fold, what is not done yet."""
     work, data = options.work, str(options.data)
     run, split = work / f"{method}{fold}", str(work / f"fold{fold}.json")
-    if not (run / "model.keras").exists():
-        words = [
-            "--method",
-            method,
-            "--epochs",
-            str(options.epochs),
-            "--seed",
-            str(fold),
-        ]
-        words += ["--split", split, "--regions", *options.regions]
+    started = (run / "config.json").exists()
+    if not started:
+        words = ["--method", method, "--epochs", str(options.epochs)]
+        words += ["--seed", str(fold), "--split", split, "--regions", *options.regions]
         _command("train", data, "--out", str(run), *words)
+    elif len(runs.read_history(runs.open_run(run))) < options.epochs:
+        _command("train", data, "--out", str(run), "--resume")
     draws = ["--draws", str(options.draws)]
     if not (run / "calibration.json").exists():
         _command("calibrate", str(run), data, *draws)

@@ -289,7 +289,7 @@ def out_of_fold():
 def test_folds_hold_every_patient_once_and_every_institution(out_of_fold):
     ids = [f"TCGA_{place}_{i}_19970101" for place in ("AA", "BB") for i in range(6)]
     folds = out_of_fold.deal(ids, 3)
-    assert sorted(sum(folds, [])) == sorted(ids)
+    assert sorted(each for fold in folds for each in fold) == sorted(ids)
     for fold in folds:
         assert [each[5:7] for each in fold].count("AA") == 2
 
