@@ -61,7 +61,9 @@ def main() -> None:
             _run(options, fold, method)
     records = {
         name: [
-            row for fold in range(options.folds) for row in _rows(options, folder, fold)
+            row
+            for fold in range(options.folds)
+            for row in read_scores(options.work / "scores" / f"{folder}{fold}")
         ]
         for method in options.methods
         for name, folder in (
@@ -182,7 +184,7 @@ def page(result: dict) -> str:
 
     def cells(found: dict, sign: str) -> str:
         return " | ".join(
-            _text(found.get(name), digits.get(name, 3), sign) for name in names
+            text_of(found.get(name), digits.get(name, 3), sign) for name in names
         )
 
     said = ", ".join(f"{k}: {v}" for k, v in result["settings"].items())
@@ -201,7 +203,8 @@ def page(result: dict) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _text(found: dict | None, places: int, sign: str) -> str:
+def text_of(found: dict | None, places: int, sign: str) -> str:
+    """Return mean and interval as text that no line ends within."""
     if found is None:
         return ""
     middle, *ends = (f"{found[k]:{sign}.{places}f}" for k in ("mean", "low", "high"))
@@ -228,12 +231,12 @@ def _run(options, fold: int, method: str) -> None:
     if not started:
         words = ["--method", method, "--epochs", str(options.epochs)]
         words += ["--seed", str(fold), "--split", split, "--regions", *options.regions]
-        _command("train", data, "--out", str(run), *words)
+        command("train", data, "--out", str(run), *words)
     elif len(runs.read_history(runs.open_run(run))) < options.epochs:
-        _command("train", data, "--out", str(run), "--resume")
+        command("train", data, "--out", str(run), "--resume")
     draws = ["--draws", str(options.draws)]
     if not (run / "calibration.json").exists():
-        _command("calibrate", str(run), data, *draws)
+        command("calibrate", str(run), data, *draws)
     for folder, words in ((method, ["--uncalibrated"]), (f"{method}_scaled", [])):
         maps, scores = (
             work / "maps" / f"{folder}{fold}",
@@ -241,20 +244,18 @@ def _run(options, fold: int, method: str) -> None:
         )
         if not (scores / "patients.csv").exists():
             words = [*words, "--split", split]
-            _command("predict", str(run), data, "--out", str(maps), *draws, *words)
-            _command(
-                "evaluate", str(maps), data, "--out", str(scores), "--split", split
-            )
+            command("predict", str(run), data, "--out", str(maps), *draws, *words)
+            command("evaluate", str(maps), data, "--out", str(scores), "--split", split)
 
 
-def _command(*words: str) -> None:
+def command(*words: str) -> None:
+    """Run a command of `uqseg`."""
     subprocess.run([shutil.which("uqseg") or "uqseg", *words], check=True)
 
 
-def _rows(options, folder: str, fold: int) -> list[dict]:
-    """Return the scores of a fold, numbers where there are some."""
-    path = options.work / "scores" / f"{folder}{fold}" / "patients.csv"
-    with open(path, newline="", encoding="utf-8") as file:
+def read_scores(folder: pathlib.Path) -> list[dict]:
+    """Return the rows of a `patients.csv`, numbers where there are some."""
+    with open(folder / "patients.csv", newline="", encoding="utf-8") as file:
         return [{k: _number(v) for k, v in row.items()} for row in csv.DictReader(file)]
 
 

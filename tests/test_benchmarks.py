@@ -282,8 +282,10 @@ def test_folded_draws_are_the_draws_one_by_one(xla):
 
 
 @pytest.fixture
-def out_of_fold():
-    return importlib.import_module("benchmarks.out_of_fold")
+def out_of_fold(monkeypatch):
+    module = importlib.import_module("benchmarks.out_of_fold")
+    monkeypatch.setattr(module, "_RESAMPLES", 200)
+    return module
 
 
 def test_folds_hold_every_patient_once_and_every_institution(out_of_fold):
@@ -322,3 +324,31 @@ def test_a_study_compares_the_same_patients(out_of_fold):
 
 def test_the_page_shows_what_the_file_of_results_holds(out_of_fold):
     assert out_of_fold.PAGE.read_text("utf-8") == out_of_fold.page(out_of_fold.read())
+
+
+@pytest.fixture
+def phantom_truth():
+    return importlib.import_module("benchmarks.phantom_truth")
+
+
+def test_a_network_is_described_by_plain_and_shifted_patients(phantom_truth):
+    rng = np.random.default_rng(0)
+
+    def rows(shift):
+        names = [name for name, _, _ in phantom_truth.COLUMNS]
+        return [
+            {**dict.fromkeys(names, rng.random()), "mutual_information": shift + i}
+            for i in range(8)
+        ]
+
+    records = {"test": rows(0.0), "motion": rows(100.0), "bias_field": rows(0.0)}
+    found = phantom_truth.described(records)
+    assert found["shifts"]["motion"]["auroc"]["mean"] == 1.0
+    assert found["shifts"]["bias_field"]["auroc"]["mean"] == 0.5
+    assert found["shifts"]["bias_field"]["auroc"]["low"] < 0.4
+    assert phantom_truth.auroc(np.zeros(3), np.zeros(4)) is None
+
+
+def test_the_page_of_the_phantom_shows_what_its_file_holds(phantom_truth):
+    shown = phantom_truth.PAGE.read_text("utf-8")
+    assert shown == phantom_truth.page(phantom_truth.read())

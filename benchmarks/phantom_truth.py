@@ -1,0 +1,214 @@
+"""Maps against a truth that is known: objectives, shifts and numbers of patients.
+
+Networks learn from a synthetic cohort, one rater drawn anew for every slice. Their maps
+of new patients are compared with the true probability that a rater marks a voxel; maps
+of shifted patients with those of plain ones. What is done is left as it is, so that a
+study that was stopped goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import pathlib
+
+import numpy as np
+
+from benchmarks import measuring, out_of_fold
+from tfp_uqseg import _files
+from tfp_uqseg.evaluation import discrimination, intervals
+from tfp_uqseg.experiments import runs
+
+QUESTION = "Are the maps true, where the truth is known?"
+NAME = "phantom_truth"
+PAGE = out_of_fold.PAGE.with_name(f"{NAME}.md")
+SHIFTS = ("missing_modality", "bias_field", "unseen_contrast", "motion")
+MOST = 32
+_EXACT = ("--loss", "cross_entropy")
+#: Name of the row: method, training patients, what else `uqseg train` is told.
+NETWORKS = {
+    "flipout, exact ELBO": ("flipout", MOST, _EXACT),
+    "flipout, Eq. 18": ("flipout", MOST, ()),
+    "latent, exact ELBO": (
+        "latent",
+        MOST,
+        (*_EXACT, "--beta", "1", "--map-share", "0"),
+    ),
+    "latent, Eq. 18": ("latent", MOST, ()),
+    "deterministic, cross-entropy": ("deterministic", MOST, _EXACT),
+    "deterministic, Eq. 18": ("deterministic", MOST, ()),
+    **{
+        f"flipout, exact ELBO, {count} patients": ("flipout", count, _EXACT)
+        for count in (16, 8, 4)
+    },
+}
+#: Column of `patients.csv`, heading, digits.
+COLUMNS = (
+    ("dice", "Dice", 2),
+    ("truth_absolute_error", "error of p", 3),
+    ("spearman_expected_entropy", "rank corr. of aleatoric", 2),
+    ("spearman_total_variance", "rank corr. of p(1-p)", 2),
+    ("expected_entropy", "aleatoric, nats", 4),
+    ("mutual_information", "epistemic, nats", 5),
+    ("volume_covered", "volume in interval", 2),
+)
+_RESAMPLES = 1999
+
+
+def main() -> None:
+    """Run what is left of the study, then print and write what it found."""
+    parser = argparse.ArgumentParser(description=QUESTION)
+    parser.add_argument("--work", type=pathlib.Path, required=True, help="its folder")
+    parser.add_argument("--epochs", type=int, default=24, help="with 32 patients")
+    parser.add_argument("--test-patients", type=int, default=12)
+    parser.add_argument("--draws", type=int, default=10)
+    parser.add_argument("--only", nargs="+", choices=list(NETWORKS), metavar="ROW")
+    options = parser.parse_args()
+    cohort = options.work / "phantom"
+    if not cohort.exists():
+        words = ["--patients", str(MOST), "--test-patients", str(options.test_patients)]
+        words += ["--shape", "96", "96", "16", "--seed", "7"]
+        out_of_fold.command("phantom", str(cohort), *words)
+    rows = {}
+    for name in options.only or NETWORKS:
+        rows[name] = described(_run(options, cohort, name))
+    result = {
+        "name": NAME,
+        "question": QUESTION,
+        "machine": measuring.machine(),
+        "settings": {
+            "training patients": MOST,
+            "epochs": f"{options.epochs} (of fewer patients as many steps)",
+            "test patients of each set": options.test_patients,
+            "draws": options.draws,
+            "shape": "96 x 96 x 16",
+        },
+        "networks": rows,
+    }
+    _files.write_json(measuring.RESULTS / f"{NAME}.json", result)
+    PAGE.parent.mkdir(exist_ok=True)
+    PAGE.write_text(page(result), encoding="utf-8")
+    print(page(result))
+
+
+def described(records: dict[str, list[dict]]) -> dict:
+    """Return what one network's maps are worth.
+
+    Args:
+        records: Rows of the plain test patients, ``"test"``, and of every shift.
+
+    Returns:
+        ``plain``: mean and interval by column; ``shifts``: for each the difference of
+        Dice from plain patients, and the AUROC of the mean epistemic map.
+    """
+    plain = records["test"]
+    found = {}
+    for name, _, _ in COLUMNS:
+        values = _column(plain, name)
+        if values.size and name == "volume_covered":
+            found[name] = intervals.proportion_interval(values > 0.5)._asdict()
+        elif values.size:
+            found[name] = intervals.mean_interval(values)._asdict()
+    shifts = {}
+    for shift in records:
+        if shift != "test":
+            dice = _column(records[shift], "dice"), _column(plain, "dice")
+            shifts[shift] = {
+                "dice": intervals.unpaired_difference(*dice)._asdict(),
+                "auroc": auroc(
+                    _column(records[shift], "mutual_information"),
+                    _column(plain, "mutual_information"),
+                ),
+            }
+    return {"plain": found, "shifts": shifts}
+
+
+def auroc(shifted: np.ndarray, plain: np.ndarray) -> dict | None:
+    """Return the chance that a shifted case is the less sure one, with its interval.
+
+    Both groups of patients are resampled. None where no case has any uncertainty.
+    """
+    if not (shifted.any() or plain.any()):
+        return None
+    rng, found = np.random.default_rng(0), []
+    for _ in range(_RESAMPLES):
+        groups = (rng.choice(each, each.size) for each in (shifted, plain))
+        found.append(_auroc(*groups))
+    low, high = np.quantile(found, [0.025, 0.975])
+    middle = _auroc(shifted, plain)
+    return {"mean": middle, "low": float(low), "high": float(high)}
+
+
+def _auroc(shifted, plain) -> float:
+    which = np.repeat([True, False], [shifted.size, plain.size])
+    return float(discrimination.auroc(which, np.concatenate([shifted, plain])))
+
+
+def _column(rows, name: str) -> np.ndarray:
+    return np.array([row[name] for row in rows if row[name] is not None], float)
+
+
+def _run(options, cohort: pathlib.Path, name: str) -> dict[str, list[dict]]:
+    """Return the scores of a network by set, after what is not done yet."""
+    method, count, words = NETWORKS[name]
+    place = options.work / name.replace(" ", "_").replace(",", "").replace(".", "")
+    run, split = place / "run", options.work / f"first_{count}.json"
+    if not split.exists():
+        ids = sorted(
+            each.name for each in (cohort / "train").iterdir() if each.is_dir()
+        )
+        _files.write_json(split, {"train": ids[:count]})
+    epochs = options.epochs * MOST // count
+    if not (run / "config.json").exists():
+        words = ["--method", method, "--epochs", str(epochs), "--regions", "WT", *words]
+        words += ["--raters", "random", "--split", str(split), "--out", str(run)]
+        out_of_fold.command("train", str(cohort / "train"), *words)
+    elif len(runs.read_history(runs.open_run(run))) < epochs:
+        out_of_fold.command(
+            "train", str(cohort / "train"), "--out", str(run), "--resume"
+        )
+    found = {}
+    for part in ("test", *SHIFTS):
+        scores, maps = place / "scores" / part, str(place / "maps" / part)
+        data = str(cohort / part)
+        if not (scores / "patients.csv").exists():
+            words = ["--out", maps, "--draws", str(options.draws)]
+            out_of_fold.command("predict", str(run), data, *words)
+            out_of_fold.command("evaluate", maps, data, "--out", str(scores))
+        found[part] = out_of_fold.read_scores(scores)
+    return found
+
+
+def page(result: dict) -> str:
+    """Return the tables of the study in Markdown."""
+    said = "; ".join(f"{k}: {v}" for k, v in result["settings"].items())
+    heads = [head for _, head, _ in COLUMNS]
+    lines = [f"{said[0].upper()}{said[1:]}; {result['machine']['processor']}.", ""]
+    lines += [f"| network | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
+    for name, network in result["networks"].items():
+        cells = [
+            out_of_fold.text_of(network["plain"].get(column), digits, "")
+            for column, _, digits in COLUMNS
+        ]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    lines += ["", "Shifted patients: Dice less that of plain patients, and AUROC:", ""]
+    titles = [shift.replace("_", " ") for shift in SHIFTS]
+    lines += [f"| network | {' | '.join(titles)} |", "|---" * (len(titles) + 1) + "|"]
+    for name, network in result["networks"].items():
+        cells = []
+        for shift in SHIFTS:
+            found = network["shifts"][shift]
+            cost = out_of_fold.text_of(found["dice"], 2, "+")
+            alarm = out_of_fold.text_of(found["auroc"], 2, "") or "-"
+            cells.append(f"{cost}; {alarm}")
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def read() -> dict:
+    """Return what the study found when it was last run."""
+    return json.loads((measuring.RESULTS / f"{NAME}.json").read_text("utf-8"))
+
+
+if __name__ == "__main__":
+    main()
