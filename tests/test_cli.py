@@ -13,13 +13,13 @@ import pytest
 
 import tfp_uqseg
 from tfp_uqseg import cli
-from tfp_uqseg.cli import arguments, texts
+from tfp_uqseg.cli import arguments, predicting, texts
 from tfp_uqseg.data import phantom, splits
 from tfp_uqseg.experiments import commands, config, runs
 
 COMMANDS = (
     *("demo", "train", "prepare", "predict", "evaluate", "report"),
-    *("phantom", "reproduce"),
+    *("calibrate", "phantom", "reproduce"),
 )
 
 
@@ -174,7 +174,7 @@ def test_options_of_the_learning_rate_are_settings():
 
 
 def test_lists_that_the_parser_holds_are_those_of_the_package():
-    assert arguments.PARTS == splits.PARTS
+    assert predicting.PARTS == splits.PARTS
     assert arguments.SHIFTS == phantom.SHIFTS
     assert set(commands.COMMANDS) == set(COMMANDS)
 
@@ -296,7 +296,8 @@ def test_predict_writes_maps_and_leaves_them_on_a_second_run(
 
 def test_evaluate_prints_and_writes_the_table(maps, cohort, tmp_path, capsys):
     words = ["evaluate", maps, cohort / "test", "--out", tmp_path / "report"]
-    assert run(*words, "--against", maps) == 0
+    shutil.copytree(maps, tmp_path / "others")
+    assert run(*words, "--against", tmp_path / "others") == 0
     shown = capsys.readouterr().out
     assert "Dice" in shown
     assert "Paired differences" in shown

@@ -548,3 +548,19 @@ def test_studies_of_other_years_get_maps_on_their_own_grid(
         assert image.shape == scan.shape
     written = nibabel.load(place / f"{case.id}.nii.gz").get_fdata()
     assert set(np.unique(written).tolist()) <= ids
+
+
+def test_masks_of_the_draws_are_kept_on_the_studys_grid(model, case, tmp_path):
+    folder = serving.predict_case(model, case, tmp_path, 3, keep_draws=True).parent
+    summary = serving.read_summary(folder, case.id)
+    voxel = summary["voxel_volume_ml"]
+    for region, values in summary["regions"].items():
+        masks = serving.read_draws(folder, case.id, region)
+        assert masks.shape == (3, *case.load(labels=False).image.shape[:3])
+        volumes = masks.sum((1, 2, 3)) * voxel
+        np.testing.assert_allclose(volumes, values["volumes_ml"], rtol=1e-6)
+    with pytest.raises(FileExistsError, match="already holds maps"):
+        serving.predict_case(model, case, folder, 5, keep_draws=True)
+    assert serving.read_draws(folder, "nobody", "WT") is None
+    with pytest.raises(DataError, match=r"masks of every draw"):
+        serving.read_draws(folder, case.id, "another")

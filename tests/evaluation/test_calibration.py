@@ -157,3 +157,15 @@ def test_parts_of_the_brier_score_add_up(voxels):
         np.square(binned - mask).mean(), abs=1e-9
     )
     assert min(parts.reliability, parts.resolution, parts.uncertainty) >= 0.0
+
+
+def test_pooled_bins_are_those_of_all_voxels():
+    rng = np.random.default_rng(0)
+    p, mask = rng.random(500), rng.random(500) < 0.4
+    halves = [calibration.reliability(mask[i::2], p[i::2]) for i in range(2)]
+    found, expected = calibration.pooled(*halves), calibration.reliability(mask, p)
+    for name in ("mean_probability", "frequency", "count"):
+        np.testing.assert_allclose(getattr(found, name), getattr(expected, name))
+    coarse = calibration.reliability(mask, p, num_bins=3)
+    with pytest.raises(ValueError, match="edges"):
+        calibration.pooled(found, coarse)

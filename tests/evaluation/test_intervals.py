@@ -166,3 +166,25 @@ def test_what_does_not_vary_has_no_correlation():
 def test_too_few_patients_are_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_the_permutation_test_is_scipys():
+    rng = np.random.default_rng(0)
+    for size in (5, 12, 40):
+        one, other = rng.normal(0.2, 1.0, size), rng.normal(0.0, 1.0, size)
+        expected = stats.permutation_test(
+            (one, other),
+            lambda x, y, axis: (x - y).mean(axis=axis),
+            permutation_type="samples",
+            vectorized=True,
+            n_resamples=20000 if size > 13 else np.inf,
+            rng=np.random.default_rng(1),
+        ).pvalue
+        found = intervals.paired_test(one, other)
+        assert found == pytest.approx(expected, abs=1e-12 if size <= 13 else 0.02)
+
+
+def test_equal_methods_have_a_p_value_of_one():
+    assert intervals.paired_test([0.5, 0.7], [0.5, 0.7]) == 1.0
+    with pytest.raises(ValueError, match=r"`values` must have the shape"):
+        intervals.paired_test([0.5], [0.5, 0.7])

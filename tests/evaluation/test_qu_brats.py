@@ -174,3 +174,10 @@ def scored(real_data: pathlib.Path, case: str):
 def stored_to_ras(array, path, case):
     grid = nifti.read_grid(path, case)
     return nifti.orientations.apply_orientation(array, grid.orientation)
+
+
+def test_ranks_share_ties_and_refuse_what_is_not_paired():
+    found = qu_brats.ranks({"a": [1.0, 1.0], "b": [1.0, 0.5], "c": [0.0, 0.0]})
+    assert found == {"a": 1.25, "b": 1.75, "c": 3.0}
+    with pytest.raises(ValueError, match="same number of scores"):
+        qu_brats.ranks({"a": [1.0], "b": [1.0, 0.5]})

@@ -144,6 +144,7 @@ def test_the_tables_are_written_and_agree(phantom_cases, true_maps, tmp_path):
     out = tmp_path / "new" / "report"
     assert sorted(path.name for path in out.iterdir()) == [
         "patients.csv",
+        "reliability.png",
         "summary.json",
         "summary.md",
     ]
@@ -291,18 +292,22 @@ def test_differences_are_paired_by_patient(
     out = tmp_path / "report"
     found = evaluate.evaluate(true_maps, phantom_cases, out, against=poor_maps)
     other = evaluate.evaluate(poor_maps, phantom_cases)
-    assert found.other_records == other.records
+    assert found.others == {str(poor_maps): other.records}
+    against = found.summary["against"][str(poor_maps)]
     gaps = [
         row["dice"] - second["dice"]
         for row, second in zip(found.records, other.records, strict=True)
         if row["region"] == "ET"
     ]
-    difference = found.summary["differences"]["ET"]["dice"]
+    difference = against["differences"]["ET"]["dice"]
     assert difference["mean"] == pytest.approx(np.mean(gaps))
     assert 0 < difference["low"] < difference["mean"] < difference["high"]
     assert difference["patients"] == 3
-    assert found.summary["against_regions"] == other.summary["regions"]
-    assert "volume_truth_ml" not in found.summary["differences"]["ET"]
+    assert against["regions"] == other.summary["regions"]
+    assert "volume_truth_ml" not in against["differences"]["ET"]
+    assert difference["p"] == 0.25  # three patients: never below 2 / 8
+    ranks = found.summary["qu_brats_ranks"]
+    assert ranks[str(true_maps)] < ranks[str(poor_maps)]
     assert (out / "patients_against.csv").is_file()
     assert "Paired differences" in evaluate.format_table(found)
     assert f"{difference['mean']:+.3f} [" in (out / "summary.md").read_text()
@@ -329,7 +334,8 @@ def test_maps_without_a_region_in_common_are_noted(
     assert record(found, cases[0], "tumour")["spearman_expected_entropy"] > 0.99
     unlabelled = [dataclasses.replace(case, label_path=None) for case in cases]
     found = evaluate.evaluate(true_maps, unlabelled, against=tmp_path / "binary")
-    assert found.summary["differences"] == {}
+    (compared,) = found.summary["against"].values()
+    assert compared["differences"] == {}
     assert "no region in common" in evaluate.format_table(found)
 
 
@@ -523,3 +529,49 @@ def test_modalities_that_were_not_used_are_not_read(
     damaged = dataclasses.replace(case, image_paths=paths)
     found = evaluate.evaluate(tmp_path / "maps", [damaged])
     assert record(found, case, "WT")["dice"] > 0.9
+
+
+def test_several_maps_are_compared_and_ranked(
+    phantom_cases, true_maps, poor_maps, write_maps, tmp_path
+):
+    third = tmp_path / "third"
+    for case in phantom_cases:
+        write_maps(third, case, np.zeros((40, 48, 6, 3)))
+    out = tmp_path / "report"
+    found = evaluate.evaluate(
+        true_maps, phantom_cases, out, against=[poor_maps, third], regions=("WT",)
+    )
+    assert list(found.summary["against"]) == [str(poor_maps), str(third)]
+    assert (out / "patients_against_2.csv").is_file()
+    ranks = found.summary["qu_brats_ranks"]
+    assert sum(ranks.values()) == pytest.approx(6.0)
+    assert min(ranks, key=ranks.get) == str(true_maps)
+    assert "mean rank by QU-BraTS" in evaluate.format_table(found)
+    with pytest.raises(ValueError, match="other folders than `maps`"):
+        evaluate.evaluate(true_maps, phantom_cases, against=[true_maps])
+
+
+def test_draws_that_were_kept_are_compared_with_raters(
+    phantom_cases, true_maps, tmp_path
+):
+    case = phantom_cases[0]
+    raters = case.load_raters()
+    masks = np.stack([raters > 0, raters > 1], axis=-1)  # (X, Y, Z, R, 2)
+    bits = np.packbits(np.moveaxis(masks, (3, 4), (1, 0)), axis=1)
+    assert bits.shape[:2] == (2, 1)
+    np.savez_compressed(
+        true_maps / case.id / f"{case.id}_draws.npz",
+        masks=np.packbits(np.moveaxis(masks, (4, 3), (0, 1)), axis=1),
+        num_draws=masks.shape[3],
+        regions=np.array(["WT", "TC"]),
+    )
+    found = evaluate.evaluate(true_maps, phantom_cases[:1], regions=("WT",))
+    row = record(found, case, "WT")
+    assert row["ged"] == 0.0  # the draws are the raters
+    assert row["draw_diversity"] == pytest.approx(row["rater_diversity"])
+    one, other = np.moveaxis(raters > 0, -1, 0)
+    dice = 2 * (one & other).sum() / (one.sum() + other.sum())
+    assert row["draw_disagreement"] == pytest.approx(1.0 - dice)
+    (true_maps / case.id / f"{case.id}_draws.npz").write_bytes(b"no zip")
+    with pytest.raises(_checks.DataError, match=r"case_0_draws.npz: must hold"):
+        evaluate.evaluate(true_maps, phantom_cases[:1], regions=("WT",))

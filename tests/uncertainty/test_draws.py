@@ -257,3 +257,23 @@ def test_latent_draws_of_many_pairs_agree_with_few():
     assert few.num_latent_draws == 2
     difference = np.abs(few.mean_probabilities - many.mean_probabilities)
     assert 0.0 < difference.mean() < 0.1
+
+
+def test_masks_of_the_draws_are_kept_when_asked_for(model, stack):
+    nested = np.array([[True, True], [False, True]])
+    found = draws.predict(
+        model, IMAGES, 5, masks=True, contained=nested, batch_size=4
+    ).draw_masks
+    inside = stack[: len(found)] > 0.5
+    inside[..., 0] |= inside[..., 1]
+    if model.method == "deterministic":
+        assert len(found) == 1
+    np.testing.assert_array_equal(found, inside)
+    assert draws.predict(model, IMAGES[:1], 1).draw_masks is None
+
+
+def test_masks_cannot_be_gone_on_from():
+    model = small("flipout")
+    few = draws.predict(model, IMAGES[:2], 2)
+    with pytest.raises(ValueError, match=r"`earlier` cannot go with `masks`"):
+        draws.predict(model, IMAGES[:2], 3, masks=True, earlier=few)

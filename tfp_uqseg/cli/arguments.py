@@ -5,12 +5,11 @@ from __future__ import annotations
 import argparse
 
 import tfp_uqseg
-from tfp_uqseg.cli import networks, rates, studies, texts, values
+from tfp_uqseg.cli import networks, predicting, rates, studies, texts, values
 from tfp_uqseg.experiments import config as config_module
 from tfp_uqseg.experiments import reproduce_plan as plan_module
 
-# Those of `data.splits` and `data.phantom`, which load TensorFlow.
-PARTS = ("train", "validation", "test")
+# Those of `data.phantom`, which loads TensorFlow.
 SHIFTS = ("missing_modality", "bias_field", "unseen_contrast", "motion")
 
 
@@ -28,25 +27,8 @@ def parser() -> argparse.ArgumentParser:
     top.set_defaults(command=None, debug=False)
     _add_debug(top)
     commands = top.add_subparsers(metavar="COMMAND", title="commands")
-    _add_demo(_command(commands, "demo", "see it work on a phantom", texts.DEMO))
-    _add_train(_command(commands, "train", "learn from labelled studies", texts.TRAIN))
-    _add_prepare(
-        _command(
-            commands, "prepare", "write studies as slices to train on", texts.PREPARE
-        )
-    )
-    _add_calibrate(
-        _command(
-            commands, "calibrate", "mend a network's probabilities", texts.CALIBRATE
-        )
-    )
-    _add_predict(_command(commands, "predict", "write maps of studies", texts.PREDICT))
-    _add_evaluate(_command(commands, "evaluate", "score maps", texts.EVALUATE))
-    _add_report(_command(commands, "report", "one page about a cohort", texts.REPORT))
-    _add_phantom(_command(commands, "phantom", "make synthetic studies", texts.PHANTOM))
-    _add_reproduce(
-        _command(commands, "reproduce", "make the paper's tables", texts.REPRODUCE)
-    )
+    for name, (add, about, examples) in _COMMANDS.items():
+        add(_command(commands, name, about, examples))
     return top
 
 
@@ -180,72 +162,13 @@ def _add_augment(group) -> None:
     )
 
 
-def _add_calibrate(command) -> None:
-    command.add_argument("run", metavar="RUN", help="folder that `uqseg train` made")
-    command.add_argument("data", metavar="DATA", help="folder of labelled studies")
-    command.add_argument(
-        "--kind",
-        choices=["temperature", "platt"],
-        default="temperature",
-        help="temperature: logits by one factor; platt: by a factor and a shift, which "
-        "may move outlines (temperature)",
-    )
-    _add_draws(command)
-    command.add_argument("--seed", type=values.seed, default=0, help="of the draws (0)")
-    command.add_argument(
-        "--precision",
-        choices=["auto", "float32", "bfloat16"],
-        default="auto",
-        help="of the draws, as in `uqseg predict` (auto)",
-    )
-    _add_choice(command)
-    studies.add_readers(command.add_argument_group("data"))
-
-
-def _add_predict(command) -> None:
-    command.add_argument("run", metavar="RUN", help="folder that `uqseg train` made")
-    command.add_argument("data", metavar="DATA", help="folder of studies")
-    command.add_argument("--out", metavar="MAPS", required=True, help="folder of maps")
-    _add_draws(command)
-    command.add_argument(
-        "--latent-draws",
-        type=values.count,
-        metavar="N",
-        help="inner draws of the latents in each network draw (4)",
-    )
-    command.add_argument("--seed", type=values.seed, default=0, help="of the draws (0)")
-    command.add_argument(
-        "--batch-size",
-        type=values.count,
-        default=8,
-        metavar="N",
-        help="slices at a time; does not change the result (8)",
-    )
-    command.add_argument(
-        "--precision",
-        choices=["auto", "float32", "bfloat16"],
-        default="auto",
-        help="of the draws; auto: bfloat16 where the machine is fast in it. What is "
-        "computed once per image stays in float32 (auto)",
-    )
-    command.add_argument(
-        "--overwrite", action="store_true", help="replace maps of other settings"
-    )
-    command.add_argument(
-        "--uncalibrated",
-        dest="calibrated",
-        action="store_false",
-        help="leave out what `uqseg calibrate` found",
-    )
-    _add_choice(command)
-    studies.add_readers(command.add_argument_group("data"))
-
-
 def _add_evaluate(command) -> None:
     command.add_argument("maps", metavar="MAPS", help="folder that `predict` made")
     command.add_argument("data", metavar="DATA", help="folder of the labelled studies")
     command.add_argument("--out", metavar="REPORT", required=True, help="folder")
-    command.add_argument("--against", metavar="MAPS2", help="maps to compare with")
+    command.add_argument(
+        "--against", nargs="+", metavar="MAPS2", help="maps to compare with, or several"
+    )
     _add_scored(command)
 
 
@@ -273,7 +196,7 @@ def _add_scored(command) -> None:
     command.add_argument(
         "--seed", type=values.seed, default=0, help="of the bootstrap (0)"
     )
-    _add_choice(command)
+    predicting.add_choice(command)
     data = command.add_argument_group("data")
     studies.add_readers(data)
     studies.add_modalities(data)
@@ -336,7 +259,7 @@ def _add_demo(command) -> None:
     networks.add_kind(command, config_module.TrainConfig())
     command.set_defaults(method="latent", backbone="unet")
     _add_minutes(command, 2.5)
-    _add_draws(command)
+    predicting.add_draws(command)
     command.add_argument("--seed", type=values.seed, default=0, help="(0)")
 
 
@@ -364,16 +287,6 @@ def _add_reproduce(command) -> None:
     studies.add_readers(data)
 
 
-def _add_draws(command) -> None:
-    command.add_argument(
-        "--draws",
-        type=values.count,
-        default=20,
-        metavar="S",
-        help="networks drawn from the posterior (20)",
-    )
-
-
 def _add_minutes(command, default: float | None) -> None:
     command.add_argument(
         "--max-minutes",
@@ -385,12 +298,19 @@ def _add_minutes(command, default: float | None) -> None:
     )
 
 
-def _add_choice(command) -> None:
-    group = command.add_argument_group("which cases")
-    group.add_argument("--cases", nargs="+", metavar="ID", help="these")
-    group.add_argument("--split", metavar="FILE", help="those of a split file")
-    group.add_argument(
-        "--part",
-        choices=PARTS,
-        help="part of the split (test); without --split the run's",
-    )
+#: What adds a command's arguments, what it does, and its examples.
+_COMMANDS = {
+    "demo": (_add_demo, "see it work on a phantom", texts.DEMO),
+    "train": (_add_train, "learn from labelled studies", texts.TRAIN),
+    "prepare": (_add_prepare, "write studies as slices to train on", texts.PREPARE),
+    "calibrate": (
+        predicting.add_calibrate,
+        "mend a network's probabilities",
+        texts.CALIBRATE,
+    ),
+    "predict": (predicting.add_predict, "write maps of studies", texts.PREDICT),
+    "evaluate": (_add_evaluate, "score maps", texts.EVALUATE),
+    "report": (_add_report, "one page about a cohort", texts.REPORT),
+    "phantom": (_add_phantom, "make synthetic studies", texts.PHANTOM),
+    "reproduce": (_add_reproduce, "make the paper's tables", texts.REPRODUCE),
+}

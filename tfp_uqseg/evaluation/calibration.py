@@ -32,6 +32,34 @@ class Reliability:
     count: np.ndarray
 
 
+def pooled(one: Reliability, other: Reliability) -> Reliability:
+    """Return the bins of the voxels of both, which must have the same edges.
+
+    Args:
+      one: Bins.
+      other: More bins.
+
+    Raises:
+      ValueError: If the edges differ.
+
+    >>> parts = [reliability([m], [p]) for m, p in ((1, 0.95), (0, 0.99))]
+    >>> float(pooled(*parts).frequency[-1])
+    0.5
+    """
+    if not np.array_equal(one.edges, other.edges):
+        raise ValueError("`other` must have the edges of `one`; they differ.")
+    count = one.count + other.count
+    divisor = np.where(count > 0, count, np.nan)
+
+    def mean(name: str) -> np.ndarray:
+        parts = [
+            np.nan_to_num(getattr(each, name)) * each.count for each in (one, other)
+        ]
+        return sum(parts) / divisor
+
+    return Reliability(one.edges, mean("mean_probability"), mean("frequency"), count)
+
+
 def nll(mask, probabilities, brain=None) -> float:
     """Mean negative log-likelihood of the voxels, in nats.
 

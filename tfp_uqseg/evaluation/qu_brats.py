@@ -9,10 +9,11 @@ everything else is cumulative sums.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from scipy import stats
 
 from tfp_uqseg import _checks, _rulings
 
@@ -154,6 +155,32 @@ def mean_score(regions: Sequence[RegionAUC]) -> float:
     0.9
     """
     return float(np.mean([region.score for region in regions]))
+
+
+def ranks(scores: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    """Mean rank of every method, as the challenge orders its teams; 1 is best.
+
+    On every patient and region the methods are ranked by their score, equal scores
+    share their mean rank, and ranks are averaged.
+
+    Args:
+      scores: By method, a score for each pair of patient and region, in one order.
+
+    Raises:
+      ValueError: If there is no method or no score, or their numbers differ.
+
+    >>> ranks({"one": [0.9, 0.5, 0.7], "other": [0.8, 0.5, 0.6]})
+    {'one': 1.1666666666666667, 'other': 1.8333333333333333}
+    """
+    sizes = {len(each) for each in scores.values()}
+    if len(sizes) != 1 or sizes == {0}:
+        raise ValueError(
+            "`scores` must hold the same number of scores for every method, at least "
+            f"one; got {[len(each) for each in scores.values()]}."
+        )
+    table = np.array(list(scores.values()), np.float64)
+    placed = stats.rankdata(-table, axis=0).mean(axis=1)
+    return {name: float(rank) for name, rank in zip(scores, placed, strict=True)}
 
 
 def _checked(mask, predicted_mask, uncertainty, brain_mask):

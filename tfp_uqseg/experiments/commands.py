@@ -118,6 +118,7 @@ def predict(options: argparse.Namespace) -> None:
         seed=options.seed,
         label_scheme=options.label_scheme,
         num_latent_draws=options.latent_draws,
+        keep_draws=options.keep_draws,
         batch_size=options.batch_size,
         precision=options.precision,
         overwrite=options.overwrite,

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from tfp_uqseg import _checks, _files
+from tfp_uqseg import _checks, _files, plotting
 from tfp_uqseg.data import case as case_module
-from tfp_uqseg.evaluation import intervals
-from tfp_uqseg.experiments import predicted, referral, scoring, tables
+from tfp_uqseg.evaluation import calibration, intervals, qu_brats
+from tfp_uqseg.experiments import figures, predicted, referral, scoring, tables
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,13 +22,19 @@ class Evaluation:
     Attributes:
         records: A dict per patient and region, with the names of `tables.COLUMNS`;
             None where there is no value.
-        other_records: Likewise for the maps that were compared; empty without any.
+        others: Likewise for every folder of maps that was compared, by its name.
+        bins: Reliability of `records` by region; empty without labels.
         summary: Means with intervals, differences and notes, as in `summary.json`.
     """
 
     records: tuple[dict, ...]
-    other_records: tuple[dict, ...]
+    others: dict[str, tuple[dict, ...]]
+    bins: dict[str, calibration.Reliability]
     summary: dict
+
+    def figures(self) -> dict[str, tuple[str, object]]:
+        """Figures with their titles, by a name for a file: see `figures.of`."""
+        return figures.of(self.records, self.bins, self.summary["referral"])
 
 
 def evaluate(
@@ -36,7 +42,7 @@ def evaluate(
     cases: Iterable[case_module.Case],
     out: str | os.PathLike | None = None,
     *,
-    against: str | os.PathLike | None = None,
+    against: str | os.PathLike | Sequence[str | os.PathLike] | None = None,
     regions: Sequence[str] | None = None,
     label_scheme: str | None = None,
     skip_missing: bool = False,
@@ -51,15 +57,20 @@ def evaluate(
     without labels keeps its volumes and uncertainties, its scores stay empty. A
     phantom's known probability is scored where a case has it.
 
-    Writes ``patients.csv``, ``summary.json`` and ``summary.md`` to `out`, each whole
-    or not at all, and ``patients_against.csv`` with `against`.
+    Where the masks of every draw were kept they are compared with each other, and with
+    those of several raters where a case has them.
+
+    Writes ``patients.csv``, ``summary.json``, ``summary.md`` and figures to `out`, each
+    whole or not at all, and ``patients_against.csv`` with `against`
+    (``patients_against_2.csv`` for a second one, and so on).
 
     Args:
         maps: The folder that was given to `serving.predict_case`.
         cases: The studies that were predicted.
         out: Folder of the tables; None writes nothing.
-        against: Maps of another method for the same cases. Differences are `maps`
-            minus `against`, over the patients that both have a value for.
+        against: Maps of another method for the same cases, or several. Differences are
+            `maps` minus each, over the patients that both have a value for; by
+            QU-BraTS all of them are ranked.
         regions: Regions to score; None for all that were predicted.
         label_scheme: Meaning of the references' label ids; None for the cases' own.
         skip_missing: Leave out cases that `maps` or `against` has no folder for,
@@ -77,25 +88,33 @@ def evaluate(
         ValueError: If an argument does not fit.
     """
     folders = [predicted.check_folder("maps", maps)]
-    if against is not None:
-        folders.append(predicted.check_folder("against", against))
+    others = [against] if isinstance(against, (str, os.PathLike)) else against or ()
+    folders += [predicted.check_folder("against", each) for each in others]
+    if len(set(folders)) < len(folders):
+        raise ValueError(
+            f"`against` must name other folders than `maps`; got {others}."
+        )
     intervals.check_level(level)
     _check_out(out)
     cases, left_out = _choose(folders, list(cases), skip_missing)
     records: list[list[dict]] = [[] for _ in folders]
+    bins: dict[str, calibration.Reliability] = {}
     for done, case in enumerate(cases, start=1):
         study = case.load(predicted.modalities(folders[0], case))
         scan = scoring.Scan(case, study, np.any(study.image != 0, axis=-1))
         for rows, folder in zip(records, folders, strict=True):
             prediction = predicted.open_case(folder, case, study.grid)
-            rows += scoring.records_of(scan, prediction, regions, label_scheme)
+            own = bins if folder == folders[0] else None
+            rows += scoring.records_of(scan, prediction, regions, label_scheme, own)
         if progress is not None:
             progress(done, len(cases))
-    records.append([])
+    names = [str(folder) for folder in folders[1:]]
+    compared = dict(zip(names, map(tuple, records[1:]), strict=True))
     evaluation = Evaluation(
         records=tuple(records[0]),
-        other_records=tuple(records[1]),
-        summary=_summarise(records[0], records[1], folders, left_out, level, seed),
+        others=compared,
+        bins=bins,
+        summary=_summarise(records[0], compared, folders, left_out, level, seed),
     )
     if out is not None:
         _write(pathlib.Path(out), evaluation)
@@ -134,10 +153,10 @@ def _choose(folders, cases, skip_missing: bool):
     return kept, [case.id for case in cases if case.id in missing]
 
 
-def _summarise(records, other_records, folders, left_out, level, seed) -> dict:
+def _summarise(records, others, folders, left_out, level, seed) -> dict:
+    options = {"level": level, "seed": seed}
     return {
         "maps": str(folders[0]),
-        "against": str(folders[1]) if len(folders) > 1 else None,
         "methods": list(dict.fromkeys(row["method"] for row in records)),
         "cases": len({row["case"] for row in records}),
         "interval": {
@@ -147,18 +166,42 @@ def _summarise(records, other_records, folders, left_out, level, seed) -> dict:
             "resamples": intervals.NUM_RESAMPLES,
             "seed": seed,
         },
-        "regions": tables.means(records, level=level, seed=seed),
-        "referral": referral.referral(records, level=level, seed=seed),
-        "against_regions": tables.means(other_records, level=level, seed=seed),
-        "differences": tables.differences(
-            records, other_records, level=level, seed=seed
-        ),
+        "regions": tables.means(records, **options),
+        "referral": referral.referral(records, **options),
+        "against": {
+            name: {
+                "methods": list(dict.fromkeys(row["method"] for row in rows)),
+                "regions": tables.means(rows, **options),
+                "differences": tables.differences(records, rows, **options),
+            }
+            for name, rows in others.items()
+        },
+        "qu_brats_ranks": _ranks({str(folders[0]): records, **others}),
         "columns": {name: each.meaning for name, each in tables.COLUMNS.items()},
-        "notes": _notes(records, other_records, left_out, level),
+        "notes": _notes(records, others, left_out, level),
     }
 
 
-def _notes(records, other_records, left_out, level: float) -> list[str]:
+def _ranks(by_maps: dict) -> dict[str, float]:
+    """Return the mean rank of every set of maps by QU-BraTS; empty for one alone."""
+    scores = {
+        name: {(row["case"], row["region"]): row["qu_brats"] for row in rows}
+        for name, rows in by_maps.items()
+    }
+    first, *rest = scores.values()
+    shared = [
+        key
+        for key in first
+        if all(each.get(key) is not None for each in (first, *rest))
+    ]
+    if not rest or not shared:
+        return {}
+    return qu_brats.ranks(
+        {name: [each[key] for key in shared] for name, each in scores.items()}
+    )
+
+
+def _notes(records, others, left_out, level: float) -> list[str]:
     notes = []
     unlabelled = [row["case"] for row in records if row["dice"] is None]
     unlabelled = list(dict.fromkeys(unlabelled))
@@ -193,10 +236,9 @@ def _notes(records, other_records, left_out, level: float) -> list[str]:
             f"In {empty} of {images} axial images both masks are empty; they count 1 "
             "in the means over images."
         )
-    if other_records and not {row["region"] for row in records} & {
-        row["region"] for row in other_records
-    }:
-        notes.append("The two sets of maps have no region in common.")
+    for name, rows in others.items():
+        if not {row["region"] for row in records} & {row["region"] for row in rows}:
+            notes.append(f"The maps in {name} have no region in common with these.")
     return notes
 
 
@@ -209,22 +251,30 @@ def _sections(evaluation: Evaluation, draw) -> list[str]:
     ]
     if summary["referral"]:
         sections.append(draw(referral.rows(summary["referral"])))
-    if summary["against"] is not None:
-        other = summary["against_regions"].items()
+    for folder, found in summary["against"].items():
+        other = found["regions"].items()
         sections += [
-            f"Against {summary['against']}:",
+            f"Against {folder}:",
             draw(tables.mean_rows({name: each["metrics"] for name, each in other})),
         ]
-    if summary["differences"]:
-        sections += [
-            "Paired differences, maps minus against:",
-            draw(tables.mean_rows(summary["differences"], signed=True)),
-        ]
+        if found["differences"]:
+            sections += [
+                "Paired differences, maps minus these; p of a permutation test:",
+                draw(tables.mean_rows(found["differences"], signed=True)),
+            ]
+    if summary["qu_brats_ranks"]:
+        rows = [["maps", "mean rank by QU-BraTS"]]
+        ranked = sorted(summary["qu_brats_ranks"].items(), key=lambda pair: pair[1])
+        rows += [[name, f"{rank:.2f}"] for name, rank in ranked]
+        sections.append(draw(rows))
     return sections
 
 
 def _write(out: pathlib.Path, evaluation: Evaluation) -> None:
     out.mkdir(parents=True, exist_ok=True)
+    shown = "\n\n".join(
+        f"![{title}]({name}.png)" for name, (title, _) in evaluation.figures().items()
+    )
     legend = [
         f"- `{name}`: {column.meaning}." for name, column in tables.COLUMNS.items()
     ]
@@ -233,14 +283,17 @@ def _write(out: pathlib.Path, evaluation: Evaluation) -> None:
             f"# Evaluation of {evaluation.summary['maps']}",
             *_sections(evaluation, tables.markdown),
             "\n".join(f"- {note}" for note in evaluation.summary["notes"]),
+            *([shown] if shown else []),
             "Columns of `patients.csv`:",
             "\n".join(legend),
         ]
     )
     _files.write_text(out / "patients.csv", tables.as_csv(evaluation.records))
-    if evaluation.summary["against"] is not None:
-        others = tables.as_csv(evaluation.other_records)
-        _files.write_text(out / "patients_against.csv", others)
+    for number, rows in enumerate(evaluation.others.values(), start=1):
+        name = f"patients_against{f'_{number}' if number > 1 else ''}.csv"
+        _files.write_text(out / name, tables.as_csv(rows))
+    for name, (_, plot) in evaluation.figures().items():
+        plotting.save(plot, out / f"{name}.png")
     _files.write_text(out / "summary.md", text + "\n")
     _files.write_json(out / "summary.json", evaluation.summary)
 

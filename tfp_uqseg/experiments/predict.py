@@ -24,6 +24,7 @@ def predict(
     seed: int = 0,
     label_scheme: str | None = None,
     num_latent_draws: int | None = None,
+    keep_draws: bool = False,
     batch_size: int = 8,
     precision: str = "auto",
     overwrite: bool = False,
@@ -45,6 +46,7 @@ def predict(
         label_scheme: Whose ids the label maps use; None for the cases' own, or the
             run's where a case has none.
         num_latent_draws: Inner draws of each network draw; None for the default.
+        keep_draws: Whether to keep the masks of every draw too.
         batch_size: Slices at a time.
         precision: ``"float32"``, ``"bfloat16"``, or ``"auto"``: bfloat16 where the
             machine is fast in it.
@@ -74,6 +76,7 @@ def predict(
             preprocessing=train.preprocessing_of(settings),
             label_scheme=label_scheme or _scheme_for(case, settings),
             num_latent_draws=num_latent_draws,
+            keep_draws=keep_draws,
         )
         for case in cases
     ]

@@ -81,6 +81,24 @@ class Predicted:
             )
         return array if low >= 0.0 and high <= top else np.clip(array, 0.0, top)
 
+    def draw_masks(self, region: str) -> np.ndarray | None:
+        """Masks of every draw, bool (draws, X, Y, Z); None where none were kept.
+
+        Args:
+            region: One of `regions`.
+
+        Raises:
+            DataError: If the file cannot be used or lies on another grid.
+        """
+        masks = serving.read_draws(self.folder.parent, self.case_id, region)
+        if masks is not None and masks.shape[1:] != self.ids.shape:
+            raise _checks.DataError(
+                f"Case {self.case_id}, file {self.case_id}_draws.npz: must have the "
+                f"shape of the study, {self.ids.shape}; got {masks.shape[1:]}. Predict "
+                "the case again."
+            )
+        return masks
+
 
 def open_case(
     maps: str | os.PathLike,

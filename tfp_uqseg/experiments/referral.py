@@ -14,6 +14,7 @@ MEASURES = {
     "region_entropy": "mean entropy of the predicted region",
     "patch_entropy": "largest mean entropy of a box",
     "volume_variation": "coefficient of variation of the volume",
+    "draw_disagreement": "disagreement of the draws' masks",
     "mutual_information": "mean mutual information of the brain",
 }
 #: Share of the patients that is referred.

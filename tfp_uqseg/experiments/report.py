@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import pathlib
 from collections.abc import Callable, Iterable, Sequence
 
-import numpy as np
-
-from tfp_uqseg import _checks, _files, plotting
+from tfp_uqseg import _checks, _files
 from tfp_uqseg.data import case as case_module
-from tfp_uqseg.evaluation import calibration, retention
 from tfp_uqseg.experiments import (
     evaluate,
     predicted,
-    referral,
     report_page,
     report_views,
     triage,
@@ -24,14 +19,6 @@ from tfp_uqseg.plotting import embedding
 
 #: Slices of a case on the page; more make a page that browsers load slowly.
 MOST_SLICES = 32
-
-
-@dataclasses.dataclass
-class _Gathered:
-    """What is collected case by case."""
-
-    views: list
-    bins: dict[str, calibration.Reliability]
 
 
 def report(
@@ -88,9 +75,9 @@ def report(
     scored = {row["case"] for row in found.records}
     cases = [case for case in cases if case.id in scored]
     regions = tuple(dict.fromkeys(row["region"] for row in found.records))
-    gathered = _Gathered([], {})
+    views = []
     for done, case in enumerate(cases, start=1):
-        _gather(gathered, maps, case, regions, modality, label_scheme, most_slices)
+        views.append(_view(maps, case, regions, modality, label_scheme, most_slices))
         if progress is not None:
             progress(done, len(cases))
     first = [row for row in found.records if row["region"] == regions[0]]
@@ -98,8 +85,8 @@ def report(
         found,
         regions=regions,
         order=triage.triage(first),
-        views=gathered.views,
-        plots=_plots(found, gathered.bins),
+        views=views,
+        plots={title: embedding.svg(plot) for title, plot in found.figures().values()},
         settings=_settings(maps, cases[0]),
     )
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -107,69 +94,17 @@ def report(
     return path
 
 
-def _gather(gathered, maps, case, regions, modality, label_scheme, most_slices):
-    """Add one case's pictures, and its voxels to the bins of the reliability."""
+def _view(maps, case, regions, modality, label_scheme, most_slices):
+    """Return the pictures of one case."""
     shown = case.modalities[:1] if modality is None else (modality,)
     study = case.load(shown)
     prediction = predicted.open_case(maps, case, study.grid)
     masks = None
     if study.labels is not None:
         masks = study.masks(prediction.regions, label_scheme)
-        brain = study.image[..., 0] != 0
-        for region in regions:
-            bins = calibration.reliability(
-                masks[..., prediction.regions.index(region)],
-                prediction.read("mean_probabilities", region),
-                brain,
-            )
-            gathered.bins[region] = _joined(gathered.bins.get(region), bins)
-    gathered.views.append(
-        report_views.view(
-            prediction,
-            study,
-            region=regions[0],
-            masks=masks,
-            most_slices=most_slices,
-        )
+    return report_views.view(
+        prediction, study, region=regions[0], masks=masks, most_slices=most_slices
     )
-
-
-def _joined(one, other: calibration.Reliability) -> calibration.Reliability:
-    """Return the bins of all voxels of both."""
-    if one is None:
-        return other
-    count = one.count + other.count
-    divisor = np.where(count > 0, count, np.nan)
-
-    def mean(name: str) -> np.ndarray:
-        parts = [
-            np.nan_to_num(getattr(each, name)) * each.count for each in (one, other)
-        ]
-        return sum(parts) / divisor
-
-    return calibration.Reliability(
-        one.edges, mean("mean_probability"), mean("frequency"), count
-    )
-
-
-def _plots(found: evaluate.Evaluation, bins: dict) -> dict[str, str]:
-    """Return figures as SVG by what they show."""
-    plots = {}
-    if bins:
-        title = "Of the voxels with some probability, how many belong to the region"
-        plots[title] = embedding.svg(plotting.reliability(bins))
-    for region, by_measure in found.summary["referral"].items():
-        rows = [row for row in found.records if row["region"] == region]
-        rows = [row for row in rows if row["dice"] is not None]
-        curves = {
-            referral.MEASURES[name]: retention.curve(
-                [row[name] for row in rows], [row["dice"] for row in rows]
-            )
-            for name in by_measure
-        }
-        title = f"Dice of the patients kept when the least sure are referred: {region}"
-        plots[title] = embedding.svg(plotting.referral(curves, region))
-    return plots
 
 
 def _settings(maps, case) -> dict:

@@ -13,6 +13,7 @@ from tfp_uqseg.evaluation import (
     calibration,
     confidence,
     discrimination,
+    diversity,
     lesions,
     overlap,
     qu_brats,
@@ -42,7 +43,9 @@ class Scan:
         return array.T[self.brain.T]
 
 
-def records_of(scan: Scan, prediction: predicted.Predicted, regions, label_scheme):
+def records_of(
+    scan: Scan, prediction: predicted.Predicted, regions, label_scheme, bins=None
+):
     """Return the records of one case, one per region.
 
     Args:
@@ -50,6 +53,7 @@ def records_of(scan: Scan, prediction: predicted.Predicted, regions, label_schem
         prediction: The maps.
         regions: Regions to score; None for all that were predicted.
         label_scheme: Meaning of the reference's label ids; None for the case's own.
+        bins: Bins of the reliability by region, to which the case's are added.
 
     Returns:
         Dicts with the names of `tables.COLUMNS`; None where there is no value.
@@ -68,12 +72,12 @@ def records_of(scan: Scan, prediction: predicted.Predicted, regions, label_schem
             mask = predicted.region_mask(scan.study.labels, scheme, region)
         record = dict.fromkeys(tables.COLUMNS)
         record.update(case=scan.case.id, region=region, method=prediction.method)
-        record.update(_record(scan, prediction, region, mask))
+        record.update(_record(scan, prediction, region, mask, bins))
         records.append(record)
     return records
 
 
-def _record(scan: Scan, prediction, region: str, mask) -> dict:
+def _record(scan: Scan, prediction, region: str, mask, bins) -> dict:
     grid, predicted_mask = scan.study.grid, prediction.mask(region)
     record = _volumes(grid, mask, predicted_mask, prediction, region)
     volumes = {name: prediction.read(name, region) for name in serving.MAPS}
@@ -93,10 +97,17 @@ def _record(scan: Scan, prediction, region: str, mask) -> dict:
         record.update(_surfaces(mask, predicted_mask, scan.study.spacing))
         pair = scan.inside(mask), scan.inside(predicted_mask)
         record.update(_probability_scores(pair[0], maps["mean_probabilities"]))
+        if bins is not None:
+            own = calibration.reliability(pair[0], maps["mean_probabilities"])
+            known = bins.get(region)
+            bins[region] = own if known is None else calibration.pooled(known, own)
         record.update(_error_scores(*pair, entropy))
         record.update(
             _challenge(mask, predicted_mask, volumes["predictive_entropy"], scan.brain)
         )
+    drawn = prediction.draw_masks(region)
+    if drawn is not None:
+        record.update(_between_draws(drawn, _rater_masks(scan, prediction, region)))
     true_probability = _true_probability(scan.case, region)
     if true_probability is not None:
         record.update(_against_truth(scan.inside(true_probability), maps))
@@ -211,6 +222,35 @@ def _probability_scores(mask, probabilities) -> dict:
         "ace_equal_mass": calibration.ace(mask, probabilities, equal_mass=True),
         "mce": calibration.mce(mask, probabilities),
     }
+
+
+def _rater_masks(scan: Scan, prediction, region: str) -> np.ndarray | None:
+    """Return the masks of every rater of a case (raters, X, Y, Z), or None."""
+    if not scan.case.rater_paths:
+        return None
+    ids = scan.case.load_raters()
+    masks = [
+        predicted.region_mask(each, prediction.label_scheme, region)
+        for each in np.moveaxis(ids, -1, 0)
+    ]
+    return np.stack(masks)
+
+
+def _between_draws(drawn: np.ndarray, raters: np.ndarray | None) -> dict:
+    """Return how draws differ among themselves, and from raters."""
+    held = drawn.any(axis=0)
+    if raters is not None:
+        held |= raters.any(axis=0)
+    held.flat[0] = True  # of an empty region, a voxel is left to compare
+    drawn = drawn[:, held]
+    found = {"draw_diversity": diversity.diversity(drawn)}
+    if len(drawn) > 1:
+        found["draw_disagreement"] = confidence.disagreement(drawn)
+    if raters is not None:
+        raters = raters[:, held]
+        found["ged"] = diversity.ged(drawn, raters)
+        found["rater_diversity"] = diversity.diversity(raters)
+    return found
 
 
 def _against_truth(true_probability, maps) -> dict:

@@ -97,6 +97,12 @@ COLUMNS: dict[str, Column] = {
     "qu_brats_ftn": _score("QU FTN", "its area under filtered true negatives"),
     "qu_brats_zero": _score("QU zero", "QU-BraTS score of a map of zeros"),
     "qu_brats_permuted": _score("QU permuted", "of the map, shuffled in the brain"),
+    "draw_diversity": _score("diversity", "mean 1 - IoU of all pairs of draws"),
+    "draw_disagreement": _score(
+        "disagreement", "one less the mean Dice of two different draws"
+    ),
+    "ged": _score("GED^2", "squared energy distance of draws and raters, 1 - IoU"),
+    "rater_diversity": _score("raters", "mean 1 - IoU of all pairs of raters"),
     "spearman_expected_entropy": _score(
         "rho aleatoric",
         "rank correlation of the expected entropy with the true p(1-p), 0.01<p<0.99",
@@ -112,8 +118,10 @@ COLUMNS: dict[str, Column] = {
     ),
 }
 AVERAGED = tuple(name for name, column in COLUMNS.items() if column.averaged)
-#: The reference's volume is the same for all maps.
-COMPARED = tuple(name for name in AVERAGED if name != "volume_truth_ml")
+#: The reference's volume and the raters are the same for all maps.
+COMPARED = tuple(
+    name for name in AVERAGED if name not in ("volume_truth_ml", "rater_diversity")
+)
 #: Columns of the table of patients; those without any value are left out.
 SHOWN = (
     "case",
@@ -177,8 +185,9 @@ def differences(
         seed: Seed of the bootstrap.
 
     Returns:
-        For each region that both have: metric name to mean, low, high and patients;
-        patients without a value on either side are left out of a metric.
+        For each region that both have: metric name to mean, low, high, patients and p
+        of the paired permutation test; patients without a value on either side are left
+        out of a metric.
     """
     others = {(row["case"], row["region"]): row for row in other_records}
     result: dict[str, dict] = {}
@@ -196,7 +205,9 @@ def differences(
                 ends = intervals.paired_difference(
                     *zip(*both, strict=True), level=level, seed=seed
                 )
-                result.setdefault(region, {})[name] = _plain(ends, len(both))
+                found = _plain(ends, len(both))
+                found["p"] = intervals.paired_test(*zip(*both, strict=True), seed=seed)
+                result.setdefault(region, {})[name] = found
     return result
 
 
@@ -342,4 +353,5 @@ def _interval(name: str, ends: Mapping | None, signed: bool) -> str:
     text = f"{ends['mean']:{style}}"
     if ends["low"] is None:
         return text
-    return f"{text} [{ends['low']:{style}}, {ends['high']:{style}}]"
+    text += f" [{ends['low']:{style}}, {ends['high']:{style}}]"
+    return text if "p" not in ends else f"{text} p={ends['p']:.2g}"

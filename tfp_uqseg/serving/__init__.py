@@ -1,6 +1,12 @@
 """Studies in, their maps and volumes out, on the studies' own grids."""
 
-from tfp_uqseg.serving.maps import MAPS, QU_BRATS_NAMES, UNCERTAINTIES, read_summary
+from tfp_uqseg.serving.maps import (
+    MAPS,
+    QU_BRATS_NAMES,
+    UNCERTAINTIES,
+    read_draws,
+    read_summary,
+)
 from tfp_uqseg.serving.request import (
     Request,
     fingerprint,
@@ -21,6 +27,7 @@ __all__ = [
     "make_request",
     "predict_case",
     "predict_cases",
+    "read_draws",
     "read_summary",
     "settings",
     "versions",

@@ -6,6 +6,7 @@ import concurrent.futures
 import json
 import os
 import pathlib
+import zipfile
 
 import numpy as np
 
@@ -182,6 +183,65 @@ def write(
             jobs.append(pool.submit(save_scaled, path, entropy))
         for job in jobs:
             job.result()
+
+
+def write_draws(
+    place: pathlib.Path,
+    case_id: str,
+    found: prediction.Prediction,
+    regions: tuple[str, ...],
+    prepared: preprocess.Prepared,
+) -> None:
+    """Write the masks of every draw, a bit each, to ``{case}_draws.npz``.
+
+    Args:
+        place: The case's folder.
+        case_id: Id of the case.
+        found: Of the slices with brain, with `draw_masks`.
+        regions: K names.
+        prepared: The study.
+    """
+    where = holds_brain(prepared)
+    bits = np.packbits(found.draw_masks, axis=0)  # (bytes, z with brain, H, W, K)
+    planes = np.zeros((len(where), *bits.shape[2:], bits.shape[0]), np.uint8)
+    planes[where] = np.moveaxis(bits, 0, -1)
+    box = pipeline.from_slices(planes, prepared)  # (x, y, z, K, bytes)
+    full = np.moveaxis(preprocess.restore(box, prepared), (3, 4), (0, 1))
+    np.savez_compressed(
+        place / f"{case_id}_draws.npz",
+        masks=np.ascontiguousarray(full),
+        num_draws=len(found.draw_masks),
+        regions=np.array(regions),
+    )
+
+
+def read_draws(
+    folder: str | os.PathLike, case_id: str, region: str
+) -> np.ndarray | None:
+    """Return the masks of every draw, bool (draws, X, Y, Z) in RAS+ axes, or None.
+
+    Args:
+        folder: The folder that was given to `predict_case`, with `keep_draws`.
+        case_id: Id of the case.
+        region: One of its regions.
+
+    Raises:
+        DataError: If the file is damaged or does not hold the region.
+    """
+    path = pathlib.Path(folder) / case_id / f"{case_id}_draws.npz"
+    if not path.is_file():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            place = stored["regions"].tolist().index(region)
+            count = int(stored["num_draws"])
+            masks = np.unpackbits(stored["masks"][place], axis=0, count=count)
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise _checks.DataError(
+            f"Case {case_id}, file {path}: must hold the masks of every draw and "
+            f"region ({error!r}). Predict the case again with `overwrite`."
+        ) from error
+    return masks.astype(bool)
 
 
 def _check_finite(maps: dict[str, np.ndarray], case_id: str) -> None:

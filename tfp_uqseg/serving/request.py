@@ -32,6 +32,7 @@ class Request:
         modalities: Names of the network's input channels.
         label_scheme: Whose ids the label map uses.
         preprocessing: As in training.
+        keep_draws: Whether the masks of every draw are kept.
     """
 
     num_draws: int
@@ -41,6 +42,7 @@ class Request:
     modalities: tuple[str, ...]
     label_scheme: str
     preprocessing: preprocess.Preprocessing
+    keep_draws: bool = False
 
 
 def make_request(
@@ -54,6 +56,7 @@ def make_request(
     preprocessing: preprocess.Preprocessing | None = None,
     label_scheme: str | None = None,
     num_latent_draws: int | None = None,
+    keep_draws: bool = False,
 ) -> Request:
     """Return what `predict_case` will do; see there for the arguments.
 
@@ -81,6 +84,7 @@ def make_request(
         modalities=modalities,
         label_scheme=scheme,
         preprocessing=preprocessing or preprocess.Preprocessing(),
+        keep_draws=bool(keep_draws),
     )
 
 

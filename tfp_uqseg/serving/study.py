@@ -73,6 +73,7 @@ def predict_case(
     preprocessing: preprocess.Preprocessing | None = None,
     label_scheme: str | None = None,
     num_latent_draws: int | None = None,
+    keep_draws: bool = False,
     batch_size: int = 8,
     overwrite: bool = False,
     progress: Progress | None = None,
@@ -88,6 +89,7 @@ def predict_case(
         {case}_expected_entropy_{region}.nii.gz     nats, aleatoric
         {case}_mutual_information_{region}.nii.gz   nats, epistemic
         {case}_summary.json                         volumes in ml, means, settings
+        {case}_draws.npz                            with `keep_draws`; see `read_draws`
 
     The folder appears whole or not at all. Only slices that hold brain are run, and
     memory does not grow with `num_draws`. Where the maps of fewer draws are there
@@ -107,6 +109,8 @@ def predict_case(
         preprocessing: As in training; None for the default.
         label_scheme: Whose ids the label map uses; None for the case's own.
         num_latent_draws: Inner draws of each network draw; None for the default.
+        keep_draws: Whether to keep the masks of every draw too, a bit per voxel; such
+            maps cannot be gone on from.
         batch_size: Slices at a time; does not change the result beyond rounding.
         overwrite: Whether to replace the maps of an earlier prediction.
         progress: Called with the number of (slice, draw) pairs done, and of all.
@@ -130,6 +134,7 @@ def predict_case(
         preprocessing=preprocessing,
         label_scheme=label_scheme,
         num_latent_draws=num_latent_draws,
+        keep_draws=keep_draws,
     )
     job = _job(model, case, request, pathlib.Path(folder), overwrite)
     study = _load(model, job)
@@ -227,6 +232,8 @@ def continues(summary: dict | None, wanted: dict) -> bool:
     settings = summary.get("settings")
     if not isinstance(settings, dict) or set(settings) != set(wanted):
         return False
+    if wanted["keep_draws"]:
+        return False  # the maps do not hold the masks of the draws before
     other = [name for name in wanted if settings[name] != wanted[name]]
     return other == ["num_draws"] and settings["num_draws"] < wanted["num_draws"]
 
@@ -276,6 +283,7 @@ def _run(model, study: _Study, request, batch_size: int, progress):
         num_latent_draws=request.num_latent_draws,
         contained=labels.contained(request.label_scheme, request.regions),
         variances=False,
+        masks=request.keep_draws,
         earlier=study.earlier,
         progress=progress,
     )
@@ -292,6 +300,8 @@ def _write(job: _Job, study: _Study, found, method: str) -> None:
         maps.write(
             temporary, case_id, volumes, ids, request.regions, prepared, study.grid
         )
+        if request.keep_draws:
+            maps.write_draws(temporary, case_id, found, request.regions, prepared)
         summary = {
             "case": case_id,
             "method": method,

@@ -39,6 +39,7 @@ def predict(
     num_latent_draws: int | None = None,
     contained=None,
     variances: bool = True,
+    masks: bool = False,
     earlier: Prediction | None = None,
     progress: Callable[[int, int], object] | None = None,
 ) -> Prediction:
@@ -66,6 +67,8 @@ def predict(
         contained: (K, K) bool: row k marks the regions whose voxels count for region k
             too (`labels.contained`); None counts each region alone.
         variances: Whether to give variances beside the entropies.
+        masks: Whether to keep the masks of every draw, a byte per voxel, region and
+            draw: the one thing here that grows with `num_draws`.
         earlier: What fewer draws of the same model, images and arguments said. Only the
             further draws are run; the result is that of all of them, to the last digit.
         progress: Called with the number of (image, draw) pairs done, and of all.
@@ -75,7 +78,7 @@ def predict(
 
     Raises:
         ValueError: Images of another rank or number of channels, or not finite; an
-            `earlier` prediction that these draws do not go on from.
+            `earlier` prediction that these draws do not go on from, or with `masks`.
     """
     images = _check_images(model, images)
     num_draws = _checks.positive_integer("num_draws", num_draws)
@@ -90,9 +93,15 @@ def predict(
         inner=_latent_draws(network.of(members[0]), num_latent_draws),
         seed=seed,
         variances=bool(variances),
+        masks=bool(masks),
         contained=contained,
         batch_size=batch_size,
     )
+    if earlier is not None and masks:
+        raise ValueError(
+            "`earlier` cannot go with `masks`: it does not hold those of its draws. "
+            "Predict without it."
+        )
     if earlier is not None and stochastic:
         plan = plan.after(earlier, len(images))
     return _run(plan, images, earlier if plan.first else None, num_draws, progress)
@@ -100,13 +109,16 @@ def predict(
 
 def _run(plan: _Plan, images, earlier, num_draws, progress) -> Prediction:
     """Return the prediction of all chunks of the images."""
-    parts, counts, members = [], 0, len(plan.members)
+    parts, kept, counts, members = [], [], 0, len(plan.members)
     before = [] if earlier is None else earlier.running_means()
     chunk = plan.batch_size * max(1, _BATCHES_PER_CHUNK // members)
     for start in range(0, len(images), chunk):
         part = slice(start, start + chunk)
-        means, count = _run_chunk(plan, images[part], [mean[part] for mean in before])
+        means, count, masks = _run_chunk(
+            plan, images[part], [mean[part] for mean in before]
+        )
         parts.extend(means)
+        kept.append(masks)
         counts = counts + count
         if progress is not None:
             done = min(start + chunk, len(images))
@@ -121,6 +133,7 @@ def _run(plan: _Plan, images, earlier, num_draws, progress) -> Prediction:
         num_draws=reported,
         num_latent_draws=plan.inner,
         seed=plan.seed,
+        draw_masks=np.concatenate(kept, axis=1) if plan.masks else None,
     )
 
 
@@ -221,6 +234,7 @@ class _Plan:
     inner: int
     seed: int
     variances: bool
+    masks: bool
     contained: np.ndarray | None
     batch_size: int
 
@@ -255,7 +269,7 @@ class _Plan:
 
 
 def _run_chunk(plan: _Plan, images, earlier):
-    """Return the running means of a chunk, and its voxels per draw (S, K)."""
+    """Return the running means of a chunk, its voxels per draw (S, K), its masks."""
     nets = [network.of(member) for member in plan.members]
     size = plan.batch_size
     if all(net.has_prefix for net in nets):
@@ -268,7 +282,7 @@ def _run_chunk(plan: _Plan, images, earlier):
     inner, nested, states = tf.constant(plan.inner), None, None
     if earlier:
         states = [[_pad(plan.members[0], x[cut]) for x in earlier] for cut in cuts]
-    counts = []
+    counts, kept = [], []
     for number, place, key in plan.drawn():
         net, count = nets[place], 0
         weights = net.draw_weights(key)
@@ -278,18 +292,23 @@ def _run_chunk(plan: _Plan, images, earlier):
                 moments.zeros(net, each, variances=plan.variances) for each in drawn
             ]
         nested = _nested(plan.contained, states[0]) if nested is None else nested
-        step = tf.constant(float(number))
-        for i in range(len(batches)):
-            states[i], voxels = moments.update(
+        step, masks = tf.constant(float(number)), []
+        for i, batch in enumerate(batches):
+            states[i], voxels, inside = moments.update(
                 net, drawn[i], step, valid[i], nested, states[i]
             )
             count = count + voxels.numpy()
+            if plan.masks:
+                masks.append(_crop(inside.numpy(), batch))
         counts.append(count)
+        if plan.masks:
+            kept.append(np.concatenate(masks))
     cropped = [
         [_crop(mean.numpy(), batch) for mean in state]
         for state, batch in zip(states, batches, strict=True)
     ]
-    return cropped, np.stack(counts).astype(np.int64)
+    masks = np.stack(kept) if plan.masks else None
+    return cropped, np.stack(counts).astype(np.int64), masks
 
 
 def _features(net: network.DrawnNetwork, images: tf.Tensor, batch_size: int) -> list:

@@ -86,8 +86,8 @@ def logits(net: network.DrawnNetwork, drawn) -> tuple[tf.Tensor, tf.Tensor]:
 
 def update(
     net: network.DrawnNetwork, drawn, number, valid, contained, state: list[tf.Tensor]
-) -> tuple[list[tf.Tensor], tf.Tensor]:
-    """Return the running means after one more draw, and its voxels in every region.
+) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
+    """Return the running means after one more draw, its voxels in regions, its masks.
 
     Args:
         net: The network.
@@ -98,13 +98,13 @@ def update(
         state: As `zeros` returns it.
 
     Returns:
-        The state, and float32 (K,).
+        The state, float32 (K,), and bool (B, ..., K).
     """
     arguments = (*drawn, number, valid, contained, state)
     # Means of variances are told by how many there are.
     step = compiled(net, f"step {len(state)}", _make_step, arguments)
-    *state, voxels = step(*arguments)
-    return state, voxels
+    *state, voxels, masks = step(*arguments)
+    return state, voxels, masks
 
 
 def _make_step(net):
@@ -121,7 +121,7 @@ def _make_step(net):
         inside = tf.cast(p > _rulings.PROBABILITY_THRESHOLD, tf.float32) * valid
         inside = tf.minimum(tf.tensordot(inside, contained, [[-1], [1]]), 1.0)
         counts = tf.reduce_sum(inside, axis=list(range(p.shape.rank - 1)))
-        return [*values, counts]
+        return [*values, counts, inside > 0.0]
 
     return step
 

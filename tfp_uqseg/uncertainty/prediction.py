@@ -39,6 +39,9 @@ class Prediction:
         num_latent_draws: Number of inner draws of each.
         seed: Seed of the draws.
         mean_logits: Mean over draws of mu_s, logit; None likewise.
+        draw_masks: Where p_s > 0.5, in the region or one that it contains, bool
+            (draws, N, ..., K); None unless they were asked for. One draw where draws
+            do not differ.
     """
 
     mean_probabilities: np.ndarray
@@ -54,6 +57,7 @@ class Prediction:
     num_latent_draws: int
     seed: int
     mean_logits: np.ndarray | None = None
+    draw_masks: np.ndarray | None = None
 
     def __repr__(self):
         return (
@@ -79,6 +83,7 @@ def of_means(
     num_draws: int,
     num_latent_draws: int,
     seed: int,
+    draw_masks: np.ndarray | None = None,
 ) -> Prediction:
     """Return the maps that follow from running means.
 
@@ -90,6 +95,7 @@ def of_means(
         num_draws: See `Prediction`.
         num_latent_draws: See `Prediction`.
         seed: See `Prediction`.
+        draw_masks: See `Prediction`.
     """
     mean = np.clip(means[0], 0.0, 1.0)
     total = measures.binary_entropy(mean)
@@ -108,5 +114,6 @@ def of_means(
         num_draws=num_draws,
         num_latent_draws=num_latent_draws,
         seed=seed,
+        draw_masks=draw_masks,
         **found,
     )
