@@ -62,6 +62,11 @@ def fraction(name: str, value: float) -> float:
     return float(value)
 
 
+def is_keras3(kind: type) -> bool:
+    """Whether a class is one of Keras 3, the package `keras` or `tf.keras`."""
+    return kind.__module__.partition(".")[0] == "keras"
+
+
 def same_shape(name: str, array, other_name: str, other) -> None:
     """Raise unless the two arrays have one shape."""
     if tuple(array.shape) != tuple(other.shape):

@@ -62,6 +62,11 @@ class Ensemble:
         return self.members[0].input_shape
 
     @property
+    def largest_intensity(self) -> float:
+        """Images beyond are not scaled."""
+        return self.members[0].largest_intensity
+
+    @property
     def size_divisor(self) -> int:
         """What the extents of an image must be multiples of inside a member."""
         return self.members[0].size_divisor

@@ -9,7 +9,7 @@ from tfp_uqseg import callbacks as kl_callbacks
 from tfp_uqseg import losses, optimizers
 from tfp_uqseg import metrics as overlap_metrics
 from tfp_uqseg.layers import kernel, noise
-from tfp_uqseg.models import deep_weight
+from tfp_uqseg.models import deep_weight, guard
 
 _PACKAGE = "tfp_uqseg"
 
@@ -48,6 +48,9 @@ class Segmenter(tf_keras.Model):
         callback_memory: What callbacks remember of the training; see
             `callbacks.Memory`.
     """
+
+    #: Images beyond are not scaled; `uncertainty.draws` refuses them too.
+    largest_intensity = guard.LARGEST_INTENSITY
 
     def __init__(self, inputs, outputs, name=None, trainable=True, **kwargs):
         super().__init__(
@@ -144,7 +147,16 @@ class Segmenter(tf_keras.Model):
                 ELBO; any Keras loss on logits.
             metrics: ``[metrics.Dice()]`` if None.
             **kwargs: Further arguments of `tf_keras.Model.compile`.
+
+        Raises:
+            ValueError: If one of them is of Keras 3.
         """
+        for name, given in {
+            "optimizer": optimizer,
+            "loss": loss,
+            "metrics": metrics,
+        }.items():
+            guard.check_keras(name, given)
         self.callback_memory.reset()
         super().compile(
             optimizer=optimizers.Adam(1e-3) if optimizer is None else optimizer,
@@ -188,13 +200,38 @@ class Segmenter(tf_keras.Model):
 
         Returns:
             The Keras history.
+
+        Raises:
+            ValueError: If images or masks cannot be right (extents that do not divide,
+                unscaled intensities, label ids), or a callback is of Keras 3.
         """
+        guard.check_keras("callbacks", callbacks)
         if self.bayesian_layers and self._needs_warm_up(callbacks):
             self._warming_up = True
             warm_up = kl_callbacks.KLAnnealing(WARM_UP * epochs)
             callbacks = [warm_up, *(callbacks or [])]
         callbacks = kl_callbacks.in_order(callbacks)
-        return super().fit(x, y, batch_size, epochs, verbose, callbacks, **kwargs)
+        with guard.plain_errors():
+            return super().fit(x, y, batch_size, epochs, verbose, callbacks, **kwargs)
+
+    def evaluate(self, *args, **kwargs):
+        """Evaluate as `tf_keras.Model.evaluate` does.
+
+        Raises:
+            ValueError: If images or masks cannot be right.
+        """
+        with guard.plain_errors():
+            return super().evaluate(*args, **kwargs)
+
+    def call(self, inputs, training=None, mask=None):
+        """Run the network on images whose extents it can divide.
+
+        Raises:
+            ValueError: If they are no multiples of `size_divisor`.
+        """
+        if tf.is_tensor(inputs):
+            guard.check_extents(inputs, self.size_divisor)
+        return super().call(inputs, training=training, mask=mask)
 
     def _needs_warm_up(self, callbacks) -> bool:
         value = tf_keras.backend.get_value  # of a variable on several devices too
@@ -210,6 +247,7 @@ class Segmenter(tf_keras.Model):
     def train_step(self, data):
         """Take one step; see the class for the objective, Eq. 14 for its negative."""
         images, masks, weights = tf_keras.utils.unpack_x_y_sample_weight(data)
+        images, masks = guard.checked(images, masks, self.num_regions)
         key = noise.step_key(self.settings["seed"], self.optimizer.iterations)
         with (
             tf.GradientTape() as tape,
@@ -253,6 +291,7 @@ class Segmenter(tf_keras.Model):
     def test_step(self, data):
         """Evaluate the data loss and the metrics at the posterior mean."""
         images, masks, weights = tf_keras.utils.unpack_x_y_sample_weight(data)
+        images, masks = guard.checked(images, masks, self.num_regions)
         logits = self(images, training=False)
         data_loss = self.compiled_loss(masks, logits, weights)
         self._record({"loss": data_loss, "data_loss": data_loss}, masks)

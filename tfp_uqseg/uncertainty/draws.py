@@ -333,6 +333,11 @@ def _nested(contained, state: list[tf.Tensor]) -> tf.Tensor:
 
 
 def _check_images(model: tf_keras.Model, images) -> np.ndarray:
+    if any(_checks.is_keras3(kind) for kind in type(model).__mro__):
+        raise ValueError(
+            "`model` must be of Keras 2, the package `tf_keras`; got one of Keras 3. "
+            "Build it with `models.build` or `tf_keras`."
+        )
     images = np.asarray(images)
     if images.dtype.kind not in "fiu":
         raise ValueError(f"`images` must be numbers; got dtype {images.dtype}.")
@@ -348,6 +353,12 @@ def _check_images(model: tf_keras.Model, images) -> np.ndarray:
         raise ValueError("`images` must hold at least one image; got none.")
     if images.dtype.kind == "f" and not np.isfinite(images).all():
         raise ValueError("`images` must be finite; found NaN or infinite values.")
+    largest = getattr(model, "largest_intensity", np.inf)
+    if not -largest <= images.min() <= images.max() <= largest:
+        raise ValueError(
+            "`images` must be scaled as in training, as z-scores or to 0..1; got "
+            f"{images.min():.4g} to {images.max():.4g}. `preprocess.prepare` does it."
+        )
     return images
 
 
