@@ -1,8 +1,9 @@
 """Figures of studies, uncertainty maps and training; the only matplotlib room.
 
 Every function returns a `matplotlib.figure.Figure` that belongs to no window, so none
-needs a display. Axial images are shown as radiologists see them: front up, the
-patient's right on the left. Colours and colour maps survive colour blindness.
+needs a display; `SliceViewer` alone wants a live canvas. Axial images are shown as
+radiologists see them: front up, the patient's right on the left. Colours and colour
+maps survive colour blindness.
 """
 
 from tfp_uqseg.plotting.curves import loss_curves, referral, reliability
@@ -22,10 +23,12 @@ from tfp_uqseg.plotting.reproduction import (
     truth_slices,
     uncertainties_together,
 )
+from tfp_uqseg.plotting.viewer import SliceViewer
 
 __all__ = [
     "PanelRow",
     "Series",
+    "SliceViewer",
     "against_train_size",
     "largest_image",
     "loss_curves",
