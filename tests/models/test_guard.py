@@ -14,7 +14,7 @@ IMAGES = np.random.default_rng(0).normal(size=(4, 32, 32, 2)).astype(np.float32)
 MASKS = np.random.default_rng(1).random((4, 32, 32, 1)) < 0.5
 
 
-def build(method="flipout"):
+def build(method="deterministic"):
     model = models.build(
         method,
         input_shape=(None, None, 2),
