@@ -14,6 +14,7 @@ import pytest
 import tfp_uqseg
 from tfp_uqseg import cli
 from tfp_uqseg.cli import arguments, predicting, texts
+from tfp_uqseg.cli import command as command_module
 from tfp_uqseg.data import phantom, splits
 from tfp_uqseg.experiments import commands, config, runs
 
@@ -521,3 +522,20 @@ def test_the_next_command_can_be_pasted(capsys):
     assert capsys.readouterr().out == (
         "  uqseg predict 'my run' data --out MAPS --pattern '{case}/{modality}.nii'\n"
     )
+
+
+def test_an_error_inside_a_traced_function_is_told_in_one_line():
+    text = """in user code:
+
+    File "x.py", line 3, in train_step
+        logits = self(images)
+
+    ValueError: Exception encountered when calling layer 'x'.
+
+    ValueError: `images` must have extents that are multiples of 32; got (48, 48).
+
+    Call arguments received by layer 'x':
+      \u2022 mask=None
+"""
+    line = command_module._one_line(ValueError(text))
+    assert line.startswith("`images` must have extents")

@@ -364,3 +364,14 @@ def test_real_studies_are_learned_from(real_data, tmp_path, folder, settings):
     row = runs.read_history(run)[-1]
     assert np.isfinite(row["val_loss"])
     assert row["progress"] == 1.0
+
+
+def test_slices_suit_the_backbone(phantom_cases, tmp_path):
+    split = splits.Split(train=("case_0",))
+    settings = config.TrainConfig(
+        method="deterministic", backbone="fcn", base_filters=2, epochs=1, batch_size=2
+    )
+    run = train.train(
+        phantom_cases, tmp_path / "run", settings, split=split, verbose=False
+    )
+    assert run.model.is_file()

@@ -19,6 +19,8 @@ from collections.abc import Sequence
 from tfp_uqseg import _startup
 from tfp_uqseg.cli import arguments as arguments_module
 
+#: A line in which TensorFlow repeats the error of a function that it traced.
+_TOLD = re.compile(r"\w*Error: (.+)")
 #: What a parser holds beside options.
 _NO_OPTIONS = ("command", "debug", "data", "run", "maps")
 
@@ -82,8 +84,12 @@ def _one_line(error: Exception) -> str:
     """Return what a user needs of an error, without its kind where we wrote it."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     lines = lines or [type(error).__name__]
-    # TensorFlow's first line may only announce: "in user code:".
-    text = lines[-1] if lines[0].endswith(":") else lines[0]
+    text = lines[0]
+    if text.endswith(":"):
+        # TensorFlow's first line may only announce: "in user code:". The last lines
+        # may be the arguments of a Keras layer.
+        told = [found[1] for found in map(_TOLD.fullmatch, lines) if found]
+        text = told[-1] if told else lines[-1]
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
     if isinstance(error, (ValueError, OSError)):

@@ -69,10 +69,11 @@ examples:
   uqseg predict run brats --out maps --cases Brats18_2013_3_1 Brats18_2013_11_1
   uqseg predict run brats --out maps_validation --part validation
 
-Without --cases, --split or --part: the test patients of the run's split that are in
-DATA, or all of DATA where none of them is. Labels are not needed. Each case gets a
-folder with a label map, mean probability, total, aleatoric and epistemic maps for every
-region on the study's own grid, and a summary with volumes in ml. Cases that were
+Without --cases, --split or --part: the cases in DATA that the run was neither trained
+nor chosen with, or all of DATA where there is none. Labels are not needed. Each case
+gets a folder with a label map, mean probability, total, aleatoric and epistemic maps
+for every region on the study's own grid, and a summary with volumes in ml. Cases that
+were
 predicted before with the same network and settings are left as they are; where only
 the draws are fewer than --draws, the missing ones are added.
 """

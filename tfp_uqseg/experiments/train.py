@@ -175,6 +175,7 @@ def _gather(cases, split: splits.Split, settings, verbose: bool):
         preprocessing=preprocessing_of(settings),
         label_scheme=settings.label_scheme,
         size=settings.size,
+        divisor=max(16, models.size_divisor(settings.backbone)),
         raters=settings.raters,
         cache=settings.cache,
         progress=progress.CountBar("reading", unit="case", shown=verbose),

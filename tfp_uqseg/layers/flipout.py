@@ -88,7 +88,8 @@ class Flipout:
             lambda parts: one((parts[0][tf.newaxis], *parts[1:]))[0],
             (inputs, signs_in, signs_out),
             fn_output_signature=tf.TensorSpec(shape[1:], inputs.dtype),
-            parallel_iterations=_UNROLLED,
+            # TensorFlow warns of more than one where it cannot run them so.
+            parallel_iterations=1 if tf.executing_eagerly() else _UNROLLED,
         )
         return tf.ensure_shape(outputs, shape)
 

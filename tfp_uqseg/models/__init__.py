@@ -10,7 +10,13 @@ from tfp_uqseg.models import (
     unet,
     vnet,
 )
-from tfp_uqseg.models.builder import BACKBONES, ENSEMBLES, METHODS, build
+from tfp_uqseg.models.builder import (
+    BACKBONES,
+    ENSEMBLES,
+    METHODS,
+    build,
+    size_divisor,
+)
 from tfp_uqseg.models.ensemble import Ensemble, load
 from tfp_uqseg.models.export import export
 from tfp_uqseg.models.precision import in_precision
@@ -33,6 +39,7 @@ __all__ = [
     "load",
     "precision",
     "scaling",
+    "size_divisor",
     "unet",
     "vnet",
     "warm_start",

@@ -241,6 +241,23 @@ def _logits(factory: blocks.Factory, images, settings: dict):
     return kind(start, name="logits")(tensor)
 
 
+def size_divisor(backbone: str, depth: int = 4) -> int:
+    """Return what the extents of images must be multiples of, for any method.
+
+    Args:
+        backbone: One of `BACKBONES`.
+        depth: As in `build`.
+
+    Raises:
+        ValueError: If there is no such backbone.
+
+    >>> size_divisor("unet"), size_divisor("fcn")
+    (8, 32)
+    """
+    _checks.one_of("backbone", backbone, BACKBONES)
+    return max(_BACKBONES[backbone].size_divisor(depth), 8)
+
+
 def _checked_shape(input_shape, backbone: str, depth: int) -> tuple:
     shape = tuple(input_shape)
     if len(shape) not in (3, 4) or shape[-1] is None:
