@@ -73,9 +73,8 @@ Without --cases, --split or --part: the cases in DATA that the run was neither t
 nor chosen with, or all of DATA where there is none. Labels are not needed. Each case
 gets a folder with a label map, mean probability, total, aleatoric and epistemic maps
 for every region on the study's own grid, and a summary with volumes in ml. Cases that
-were
-predicted before with the same network and settings are left as they are; where only
-the draws are fewer than --draws, the missing ones are added.
+were predicted before with the same network and settings are left as they are; where
+only the draws are fewer than --draws, the missing ones are added.
 """
 EVALUATE = """\
 examples:
