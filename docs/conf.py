@@ -31,7 +31,7 @@ extensions = [
     "sphinx.ext.viewcode",
     "sphinxcontrib.bibtex",
 ]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "_generated"]
 nitpicky = True
 
 # The notebooks have one home, tutorials/; Sphinx reads only below its own folder.
