@@ -352,3 +352,44 @@ def test_a_network_is_described_by_plain_and_shifted_patients(phantom_truth):
 def test_the_page_of_the_phantom_shows_what_its_file_holds(phantom_truth):
     shown = phantom_truth.PAGE.read_text("utf-8")
     assert shown == phantom_truth.page(phantom_truth.read())
+
+
+def short(found, style):
+    """A mean and its interval as the prose writes them: no zero before the point."""
+    numbers = [format(found[name], style) for name in ("mean", "low", "high")]
+    middle, low, high = (number.replace("0.", ".", 1) for number in numbers)
+    return f"{middle} [{low}, {high}]"
+
+
+def page_text(name):
+    return " ".join((ROOT / "docs" / name).read_text("utf-8").split())
+
+
+def test_numbers_in_the_prose_are_those_of_the_study_out_of_fold(out_of_fold):
+    result = out_of_fold.read()
+    minus = result["minus"]["flipout, temperature"]
+    methods = result["methods"]
+    text = page_text("results.md")
+    for name in ("dice", "e_aurc", "referral_gain"):
+        style = "+.3f" if minus[name]["mean"] > 0 else ".3f"
+        ends = short(minus[name], "+.3f").replace("+.", "+.")
+        assert ends in text or short(minus[name], style) in text, ends
+    assert short(methods["flipout"]["volume_covered"], ".2f") in text
+    card = page_text("model_card.md")
+    for name in ("deterministic, temperature", "flipout, temperature"):
+        assert short(methods[name]["dice"], ".3f") in card
+        assert f"{methods[name]['nll']['mean']:.3f}"[1:] in card
+
+
+def test_numbers_in_the_prose_are_those_of_the_phantom(phantom_truth):
+    networks = phantom_truth.read()["networks"]
+    exact, other = (
+        networks[name]["plain"] for name in ("flipout, exact ELBO", "flipout, Eq. 18")
+    )
+    text = page_text("results.md")
+    for name, digits in (
+        ("truth_absolute_error", 3),
+        ("spearman_expected_entropy", 2),
+    ):
+        pair = [f"{each[name]['mean']:.{digits}f}"[1:] for each in (exact, other)]
+        assert " against ".join(pair) in text
