@@ -277,3 +277,11 @@ def test_masks_cannot_be_gone_on_from():
     few = draws.predict(model, IMAGES[:2], 2)
     with pytest.raises(ValueError, match=r"`earlier` cannot go with `masks`"):
         draws.predict(model, IMAGES[:2], 3, masks=True, earlier=few)
+
+
+@pytest.mark.parametrize(
+    ("method", "draws_asked"), [("deterministic", 5), ("flipout", 1)]
+)
+def test_one_draw_has_no_mutual_information_at_all(method, draws_asked):
+    found = draws.predict(small(method), IMAGES[:3], draws_asked)
+    assert not found.mutual_information.any()

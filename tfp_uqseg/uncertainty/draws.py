@@ -99,8 +99,7 @@ def predict(
     )
     if earlier is not None and masks:
         raise ValueError(
-            "`earlier` cannot go with `masks`: it does not hold those of its draws. "
-            "Predict without it."
+            "`earlier` cannot go with `masks`, which it lacks. Predict without it."
         )
     if earlier is not None and stochastic:
         plan = plan.after(earlier, len(images))
@@ -134,6 +133,7 @@ def _run(plan: _Plan, images, earlier, num_draws, progress) -> Prediction:
         num_latent_draws=plan.inner,
         seed=plan.seed,
         draw_masks=np.concatenate(kept, axis=1) if plan.masks else None,
+        alone=total == 1,
     )
 
 

@@ -84,6 +84,7 @@ def of_means(
     num_latent_draws: int,
     seed: int,
     draw_masks: np.ndarray | None = None,
+    alone: bool = False,
 ) -> Prediction:
     """Return the maps that follow from running means.
 
@@ -96,6 +97,8 @@ def of_means(
         num_latent_draws: See `Prediction`.
         seed: See `Prediction`.
         draw_masks: See `Prediction`.
+        alone: Whether there was one draw, which does not disagree with itself: then
+            rounding alone would make mutual information.
     """
     mean = np.clip(means[0], 0.0, 1.0)
     total = measures.binary_entropy(mean)
@@ -109,7 +112,7 @@ def of_means(
         mean_probabilities=mean,
         predictive_entropy=total,
         expected_entropy=means[1],
-        mutual_information=np.maximum(total - means[1], 0.0),
+        mutual_information=np.maximum(total - means[1], 0.0) * np.float32(not alone),
         voxel_counts=voxel_counts,
         num_draws=num_draws,
         num_latent_draws=num_latent_draws,
