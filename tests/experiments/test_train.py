@@ -205,7 +205,8 @@ def test_time_alone_ends_a_run_and_counts_when_it_resumes(phantom_cases, tmp_pat
     run = train.train(phantom_cases, out, settings, split=SPLIT, verbose=False)
     rows = runs.read_history(run)
     assert rows[-1]["progress"] == 1.0
-    assert rows[-1]["minutes"] > 0.8 * 0.05
+    # It ends where one more step may not fit, and a step of a busy machine is slow.
+    assert rows[-1]["minutes"] > 0.5 * 0.05
     again = train.train(phantom_cases, out, resume=True, verbose=False)
     assert runs.read_history(again) == rows
 

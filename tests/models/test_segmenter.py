@@ -11,7 +11,7 @@ import tensorflow_probability as tfp
 import tf_keras
 from scipy import ndimage
 
-from tfp_uqseg import callbacks, losses, models
+from tfp_uqseg import callbacks, layers, losses, models
 from tfp_uqseg.layers import noise
 from tfp_uqseg.models import bottleneck
 from tfp_uqseg.uncertainty import draws
@@ -497,3 +497,16 @@ def test_a_training_scope_closes_with_its_block():
     with noise.use(noise.TrainingScope(tf.constant([0, 0]))):
         assert noise.current() is not None
     assert noise.current() is None
+
+
+def test_a_network_put_together_by_hand_needs_few_settings():
+    tensor = tf_keras.Input((4, 4, 2))
+    drawn = layers.Convolution2DFlipout(2, 1, seed=5)(tensor)
+    model = models.Segmenter(tensor, layers.PointLogits()(drawn))
+    model.configure({"beta": 1.0, "seed": 0, "num_train_examples": 8})
+    model.compile()
+    model.fit(IMAGES[:, :4, :4], MASKS[:, :4, :4], verbose=0)
+    assert repr(model) == (
+        "Segmenter(method='own', backbone='own', input_shape=(4, 4, 2), "
+        "num_regions=None, parameters=10)"
+    )

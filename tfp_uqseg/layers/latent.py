@@ -169,6 +169,8 @@ class GaussianLatent(PlainDistributionLambda):
         loc, stddev = distribution.distribution.loc, distribution.distribution.scale
         scope = noise.current()
         if isinstance(scope, noise.DrawScope):
+            if self.name in scope.given:
+                return tf.broadcast_to(scope.given[self.name], tf.shape(loc))
             shared = self._shared_noise(scope, tf.shape(loc))
             if self.name in scope.from_prior:
                 return tf.broadcast_to(shared, tf.shape(loc))

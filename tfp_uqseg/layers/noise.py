@@ -57,13 +57,17 @@ class DrawScope:
         latent_draw: Index of the inner draw of the latents; a tensor or an int.
         weights: Already drawn weights by layer identity; drawn from `key` if absent.
         from_prior: Names of latents that are drawn from N(0, 1), whatever the input.
+        given: Values of latents by name, in place of a draw.
     """
 
-    def __init__(self, key: tf.Tensor, latent_draw=0, weights=None, from_prior=()):
+    def __init__(
+        self, key: tf.Tensor, latent_draw=0, weights=None, from_prior=(), given=None
+    ):
         self.key = key
         self.latent_draw = latent_draw
         self.weights = {} if weights is None else weights
         self.from_prior = frozenset(from_prior)
+        self.given = {} if given is None else given
 
     def weights_of(self, layer: tf_keras.layers.Layer) -> tuple[tf.Tensor, ...]:
         """Return the drawn weights of `layer`, drawing them at the first request."""

@@ -353,3 +353,35 @@ def code_effect(model: tf_keras.Model, images, *, seed: int = 0) -> float:
         answers.append(logits_module.mean_probabilities(logits).numpy())
     band = np.maximum(*answers) > 0.01
     return float(np.abs(answers[0] - answers[1])[band].mean()) if band.any() else 0.0
+
+
+def decode(
+    model: tf_keras.Model, images, code, *, draw: int = 0, seed: int = 0
+) -> np.ndarray:
+    """Return what a network answers when its latent code z^ is given.
+
+    Weights and maps are those of one network draw, whatever the code: answers to two
+    codes differ by the code alone.
+
+    Args:
+        model: A network of the method ``"latent"``.
+        images: (N, H, W, C), preprocessed as in training.
+        code: (L,) for all images or (N, L), in units of the code's prior N(0, 1).
+        draw: Number of the network draw, as in `uncertainty.draws`.
+        seed: Of the draws.
+
+    Returns:
+        Probabilities, float32 (N, H, W, K).
+
+    Raises:
+        ValueError: The network has no code, or another number of entries.
+    """
+    if "code" not in [layer.name for layer in model.layers]:
+        raise ValueError('`model` must have a latent code; build method "latent".')
+    code, size = tf.convert_to_tensor(code, tf.float32), model.latent_size
+    if code.shape[-1] != size:
+        raise ValueError(f"`code` must have {size} entries; got {tuple(code.shape)}.")
+    key = noise.draw_key(seed, draw)
+    with noise.use(noise.DrawScope(key, given={"code": code})):
+        logits = model(tf.convert_to_tensor(images, tf.float32), training=False)
+    return logits_module.mean_probabilities(logits).numpy()

@@ -34,13 +34,13 @@ def check_extents(images, divisor: int) -> None:
         )
 
 
-def checked(images, masks, num_regions: int):
+def checked(images, masks, num_regions: int | None):
     """Return images and masks of a step, which raises when they cannot be right.
 
     Args:
         images: (N, ..., C).
         masks: (N, ..., K).
-        num_regions: K.
+        num_regions: K; None where it is not known.
 
     Raises:
         ValueError: While tracing, if there are other regions. In the step TensorFlow's
@@ -48,7 +48,8 @@ def checked(images, masks, num_regions: int):
             and images that are not scaled or not finite.
     """
     same_rank = masks.shape.rank is not None and masks.shape.rank == images.shape.rank
-    if same_rank and masks.shape[-1] not in (None, num_regions):
+    known = same_rank and None not in (masks.shape[-1], num_regions)
+    if known and masks.shape[-1] != num_regions:
         raise ValueError(
             f"`masks` must have {num_regions} regions on their last axis, as the "
             f"network has; got shape {tuple(masks.shape)}. Choose them with `regions`, "

@@ -58,8 +58,15 @@ class Segmenter(tf_keras.Model):
         )
 
     def configure(self, settings: dict) -> None:
-        """Attach the settings and the state that a functional graph cannot carry."""
-        self.settings = dict(settings)
+        """Attach the settings and the state that a functional graph cannot carry.
+
+        Args:
+            settings: `seed`, `beta`, `num_train_examples` and `num_regions`, of a
+                latent bottleneck `map_share`, and what else `models.build` takes;
+                `size_divisor`, what extents must be multiples of, where it is not 1.
+                Without `num_regions` masks are not checked against the network.
+        """
+        self.settings = self._read_from_graph() | settings
         self._warming_up = False
         self.annealing = self.add_weight(
             name="annealing",
@@ -78,6 +85,16 @@ class Segmenter(tf_keras.Model):
         names += ["map_loss", "latent_bound", "code_kl"] if self._has_latent() else []
         names += ["kl"] if self.bayesian_layers else []
         self._means = {name: tf_keras.metrics.Mean(name=name) for name in names}
+
+    def _read_from_graph(self) -> dict:
+        """Return the settings that hold of a network put together by hand."""
+        return {
+            "method": "latent" if self._has_latent() else "own",
+            "backbone": "own",
+            "input_shape": tuple(self.input_shape[1:]),
+            "num_regions": None,
+            "size_divisor": 1,
+        }
 
     def _add_kernel_prior(self, described: dict | None) -> None:
         """Create the variables of a deep weight prior; its encoder learns too."""
