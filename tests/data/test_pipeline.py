@@ -57,6 +57,14 @@ def test_the_data_set_knows_shapes_and_number_of_batches(cases):
     assert pipeline.count_slices(cases, **SMALL) == 12
 
 
+def test_too_few_slices_for_a_batch_are_an_error_and_no_endless_wait(cases):
+    settings = {"drop_remainder": True, "repeat": True, **SMALL}
+    with pytest.raises(ValueError, match="12 slices are fewer than a `batch_size`"):
+        pipeline.slices(cases, batch_size=13, **settings)
+    image, _ = next(iter(pipeline.slices(cases, batch_size=12, **settings)))
+    assert image.shape[0] == 12
+
+
 def test_slices_without_brain_are_left_out(cases):
     whole = preprocess.Preprocessing(crop=False)
     images, _ = rows(pipeline.slices(cases, preprocessing=whole, **SMALL))

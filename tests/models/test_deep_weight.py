@@ -153,3 +153,15 @@ def test_errors_say_what_to_do(fitted, tmp_path):
         deep_weight.load(tmp_path / "no.npz")
     with pytest.raises(FileNotFoundError):
         deep_weight.load(tmp_path / "nothing.npz")
+
+
+def test_slices_drawn_from_a_fitted_prior_resemble_the_kernels(fitted):
+    drawn = fitted.sample("3x3", 4000)
+    assert drawn.shape == (4000, 9)
+    pattern = np.outer([1.0, 2.0, 1.0], [1.0, 0.0, -1.0]).ravel()
+    along = drawn @ pattern / np.linalg.norm(pattern)
+    # Nearly all of the variance lies along the line of the sources.
+    assert np.var(along) / np.var(drawn, axis=0).sum() > 0.8
+    np.testing.assert_array_equal(drawn, fitted.sample("3x3", 4000))
+    with pytest.raises(ValueError, match="`extent`"):
+        fitted.sample("5x5", 1)

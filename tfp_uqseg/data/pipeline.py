@@ -104,6 +104,11 @@ def slices(
         cache=cache,
     )
     count = _count(cohort, keep_empty)
+    if drop_remainder and count < batch_size:
+        raise ValueError(
+            f"`drop_remainder` would leave no batch: {count} slices are fewer than a "
+            f"`batch_size` of {batch_size}. Make it smaller, or keep the remainder."
+        )
 
     def plan(epoch):
         share = None if empty_share is None else empty_share(int(epoch))

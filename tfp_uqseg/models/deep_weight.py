@@ -57,6 +57,27 @@ class KernelPrior:
         """The kernel extents that have an autoencoder, such as ``("2x2", "3x3")``."""
         return tuple(sorted({name.partition("/")[0] for name in self.parameters}))
 
+    def sample(self, extent: str, count: int, *, seed: int = 0) -> np.ndarray:
+        """Draw kernel slices v ~ p(v|z) with z ~ N(0, 1).
+
+        Args:
+            extent: One of `extents`, such as ``"3x3"``.
+            count: Number S of slices.
+            seed: Of code and noise.
+
+        Returns:
+            Float32 (S, D) in units of the layer, D the entries of a slice.
+
+        Raises:
+            ValueError: The prior has no such extent.
+        """
+        _checks.one_of("extent", extent, self.extents)
+        own = _of_extent(self.parameters, extent)
+        codes, entries = noise.draw_key(seed, 0), noise.draw_key(seed, 1)
+        code = noise.normal(codes, (count, self.latent_size))
+        mean, stddev = _answer(own, "decoder", code)
+        return (mean + stddev * noise.normal(entries, tf.shape(mean))).numpy()
+
     def settings(self) -> dict:
         """Return plain values from which `unfitted` makes a prior of these shapes."""
         return {
@@ -174,6 +195,16 @@ def unfitted(
     return KernelPrior(parameters, {}, latent_size)
 
 
+def _of_extent(parameters: Mapping, extent: str) -> dict:
+    """Return the parameters of one autoencoder, by name without the extent."""
+    prefix = f"{extent}/"
+    return {
+        name.removeprefix(prefix): value
+        for name, value in parameters.items()
+        if name.startswith(prefix)
+    }
+
+
 def _answer(parameters, part: str, tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Return mean and standard deviation that one half of an autoencoder gives."""
     for index in range(3):
@@ -215,12 +246,7 @@ def kl_bound(layer, parameters, scales, key) -> tf.Tensor:
         key: int32 (2,); the kernel is the one that a step with this key draws.
     """
     kernel = layer.sample_kernel(key)
-    prefix = f"{extent_of(kernel)}/"
-    own = {
-        name.removeprefix(prefix): value
-        for name, value in parameters.items()
-        if name.startswith(prefix)
-    }
+    own = _of_extent(parameters, extent_of(kernel))
     scale = scales.get(layer.name, priors.he_stddev(layer.fan_in))
     slices = slices_of(kernel) / scale
     code_key = noise.layer_key(key, layer.seed, "latent")
