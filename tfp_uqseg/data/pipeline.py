@@ -104,11 +104,8 @@ def slices(
         cache=cache,
     )
     count = _count(cohort, keep_empty)
-    if drop_remainder and count < batch_size:
-        raise ValueError(
-            f"`drop_remainder` would leave no batch: {count} slices are fewer than a "
-            f"`batch_size` of {batch_size}. Make it smaller, or keep the remainder."
-        )
+    if drop_remainder:
+        _check_one_batch(count, batch_size)
 
     def plan(epoch):
         share = None if empty_share is None else empty_share(int(epoch))
@@ -231,6 +228,14 @@ def _whole(name: str, value: int) -> int:
     if isinstance(value, bool) or not hasattr(value, "__index__") or value < 0:
         raise ValueError(f"`{name}` must be a whole number, 0 or more; got {value!r}.")
     return value.__index__()
+
+
+def _check_one_batch(count: int, batch_size: int) -> None:
+    if count < batch_size:
+        raise ValueError(
+            f"`drop_remainder` would leave no batch: {count} slices are fewer than a "
+            f"`batch_size` of {batch_size}. Make it smaller, or keep the remainder."
+        )
 
 
 def _epochs(initial_epoch: int, repeat: bool) -> tf.data.Dataset:
