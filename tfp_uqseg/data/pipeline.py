@@ -103,9 +103,7 @@ def slices(
         raters=raters,
         cache=cache,
     )
-    count = _count(cohort, keep_empty)
-    if drop_remainder:
-        _check_one_batch(count, batch_size)
+    count = _count(cohort, keep_empty, batch_size if drop_remainder else 0)
 
     def plan(epoch):
         share = None if empty_share is None else empty_share(int(epoch))
@@ -213,13 +211,18 @@ def _as_cohort(cases, **settings) -> cohort_module.Cohort:
     return cases
 
 
-def _count(cohort: cohort_module.Cohort, keep_empty: float) -> int:
-    """Return the slices of an epoch, or raise if there are none."""
+def _count(cohort: cohort_module.Cohort, keep_empty: float, at_least: int = 0) -> int:
+    """Return the slices of an epoch, or raise if there are none or too few."""
     count = cohort.num_examples(keep_empty)
     if count == 0:
         raise ValueError(
             f"`keep_empty` must leave some slices; got {keep_empty!r}, and no slice of "
             "the cases has tumour."
+        )
+    if count < at_least:
+        raise ValueError(
+            f"`drop_remainder` would leave no batch: {count} slices are fewer than a "
+            f"`batch_size` of {at_least}. Make it smaller, or keep the remainder."
         )
     return count
 
@@ -228,14 +231,6 @@ def _whole(name: str, value: int) -> int:
     if isinstance(value, bool) or not hasattr(value, "__index__") or value < 0:
         raise ValueError(f"`{name}` must be a whole number, 0 or more; got {value!r}.")
     return value.__index__()
-
-
-def _check_one_batch(count: int, batch_size: int) -> None:
-    if count < batch_size:
-        raise ValueError(
-            f"`drop_remainder` would leave no batch: {count} slices are fewer than a "
-            f"`batch_size` of {batch_size}. Make it smaller, or keep the remainder."
-        )
 
 
 def _epochs(initial_epoch: int, repeat: bool) -> tf.data.Dataset:
