@@ -66,6 +66,16 @@ def test_it_begins_with_a_question_and_ends_with_what_was_learnt(cells):
     assert "Next" in last
 
 
+def test_notebooks_that_it_names_exist_and_it_leads_to_the_next(path, cells):
+    text = "".join("".join(cell["source"]) for cell in cells)
+    names = [each.name for each in PATHS]
+    assert set(re.findall(r"\b\d\d_\w+\.ipynb", text)) <= set(names)
+    following = names[names.index(path.name) + 1 :][:1]
+    assert all(
+        f"**Next.** `{name}`" in "".join(cells[-1]["source"]) for name in following
+    )
+
+
 def test_it_says_how_to_install_and_how_to_use_studies_of_ones_own(cells):
     first = "".join(cells[0]["source"])
     assert "pip install" in first
