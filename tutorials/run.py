@@ -40,6 +40,8 @@ def run(path: pathlib.Path, *, small: bool) -> nbformat.NotebookNode:
             timeout=MAX_SECONDS,
             kernel_name="python3",
             record_timing=False,
+            # It warns of talking to itself without encryption.
+            extra_arguments=["--IPKernelApp.log_level=40"],
             resources={"metadata": {"path": folder}},
         )
         client.execute()
