@@ -63,7 +63,8 @@ class Segmenter(tf_keras.Model):
         Args:
             settings: `seed`, `beta`, `num_train_examples` and `num_regions`, of a
                 latent bottleneck `map_share`, and what else `models.build` takes;
-                `size_divisor`, what extents must be multiples of, where it is not 1.
+                `size_divisor`, what extents must be multiples of, where it is not 1
+                (8 with a latent bottleneck).
                 Without `num_regions` masks are not checked against the network.
         """
         self.settings = self._read_from_graph() | settings
@@ -88,12 +89,13 @@ class Segmenter(tf_keras.Model):
 
     def _read_from_graph(self) -> dict:
         """Return the settings that hold of a network put together by hand."""
+        latent = self._has_latent()
         return {
-            "method": "latent" if self._has_latent() else "own",
+            "method": "latent" if latent else "own",
             "backbone": "own",
             "input_shape": tuple(self.input_shape[1:]),
             "num_regions": None,
-            "size_divisor": 1,
+            "size_divisor": 8 if latent else 1,
         }
 
     def _add_kernel_prior(self, described: dict | None) -> None:
