@@ -162,6 +162,11 @@ def test_loss_curves_from_rows_of_text_and_from_columns(tmp_path):
         assert written(plot, tmp_path)
 
 
+def test_loss_curves_leave_out_an_objective_that_is_the_data_loss():
+    plot = plotting.loss_curves({"loss": [0.9, 0.5], "data_loss": [0.9, 0.5]})
+    assert [axis.get_title() for axis in plot.axes] == ["Data loss"]
+
+
 def test_loss_curves_of_one_epoch_show_a_point(tmp_path):
     plot = plotting.loss_curves([{"loss": 0.4}])
     assert plot.axes[0].get_lines()[0].get_marker() == "o"

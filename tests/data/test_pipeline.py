@@ -464,6 +464,19 @@ def test_a_volume_becomes_slices_and_comes_back(cases):
         pipeline.from_slices(images[1:], prepared)
 
 
+def test_maps_of_slices_go_back_onto_the_grid_of_the_scan(cases):
+    study = cases[0].load()
+    prepared = preprocess.prepare(study)
+    padded = np.pad(pipeline.volume_slices(prepared), ((0, 0), (0, 8), (0, 9), (0, 0)))
+    found = pipeline.on_scan_grid(padded, prepared, fill=-1)
+    assert found.shape == study.image.shape
+    assert np.array_equal(found[prepared.box], prepared.image)
+    outside = np.ones(study.image.shape[:3], bool)
+    outside[prepared.box] = False
+    assert outside.any()
+    assert np.all(found[outside] == -1)
+
+
 @pytest.mark.real
 def test_real_studies_stream_faster_than_a_network_learns(real_data):
     cases = splits.select(

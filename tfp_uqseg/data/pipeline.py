@@ -198,6 +198,26 @@ def from_slices(array: np.ndarray, prepared: preprocess.Prepared) -> np.ndarray:
     return np.moveaxis(array[:, :width, :height], 0, 2)
 
 
+def on_scan_grid(
+    array: np.ndarray, prepared: preprocess.Prepared, fill: float = 0
+) -> np.ndarray:
+    """Put maps of slices back onto the full grid of the scan they come from.
+
+    Args:
+        array: (z, H, W, ...), one map per slice, such as an attribute of a
+            `Prediction`; H and W may hold padding at the end, which is cut off.
+        prepared: The study they were predicted from.
+        fill: Value outside the box that was predicted.
+
+    Returns:
+        (X, Y, Z, ...) in RAS+ order, as `Case.load` returns its images.
+
+    Raises:
+        ValueError: When there are more or fewer slices, or they are too small.
+    """
+    return preprocess.restore(from_slices(array, prepared), prepared, fill)
+
+
 def _as_cohort(cases, **settings) -> cohort_module.Cohort:
     if not isinstance(cases, cohort_module.Cohort):
         return gather(cases, **settings)

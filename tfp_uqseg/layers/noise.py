@@ -23,7 +23,10 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
-ALGORITHM = "philox"
+# TensorFlow's own functions spend some twenty operations of the graph on each of these
+# numbers; a network asks for hundreds. The values are equal to theirs, `alg="philox"`.
+_PHILOX = 1
+_SCRAMBLER = 0x02461E293EC8F720
 
 # Latent noise is laid out on a grid as wide as one of these, so that padding an image
 # at its right or bottom edge does not move the noise of the voxels it had.
@@ -97,8 +100,7 @@ def use(scope: TrainingScope | DrawScope) -> Iterator[TrainingScope | DrawScope]
 def fold_in(key: tf.Tensor, *values) -> tf.Tensor:
     """Derive a new key from `key` and whole numbers, one after the other."""
     for value in values:
-        value = tf.cast(value, tf.int32)
-        key = tf.random.experimental.stateless_fold_in(key, value, alg=ALGORITHM)
+        key = tf.stack([_whole_numbers(key, []), tf.cast(value, tf.int32)])
     return key
 
 
@@ -140,21 +142,20 @@ def initial_key(seed: int) -> tf.Tensor:
 
 def normal(key: tf.Tensor, shape, dtype=tf.float32) -> tf.Tensor:
     """Return standard normal noise of `shape`, drawn in float32, as `dtype`."""
-    noise = tf.random.stateless_normal(shape, key, dtype=tf.float32, alg=ALGORITHM)
-    return tf.cast(noise, dtype)
+    draw = tf.raw_ops.StatelessRandomNormalV2
+    return tf.cast(draw(shape=shape, **_generator(key), dtype=tf.float32), dtype)
 
 
 def uniform(key: tf.Tensor, shape) -> tf.Tensor:
     """Return float32 numbers from 0 to below 1."""
-    return tf.random.stateless_uniform(shape, key, dtype=tf.float32, alg=ALGORITHM)
+    draw = tf.raw_ops.StatelessRandomUniformV2
+    return draw(shape=shape, **_generator(key), dtype=tf.float32)
 
 
 def rademacher(key: tf.Tensor, shape, dtype=tf.float32) -> tf.Tensor:
     """Return independent signs, -1 or 1 with equal probability."""
-    bits = tf.random.stateless_uniform(
-        shape, key, minval=None, maxval=None, dtype=tf.int32, alg=ALGORITHM
-    )
-    return tf.cast(1 - 2 * tf.bitwise.bitwise_and(bits, 1), dtype)
+    bits = tf.bitwise.bitwise_and(_whole_numbers(key, shape), 1)
+    return tf.cast(1 - 2 * bits, dtype)
 
 
 def anchored_normal(key: tf.Tensor, shape: tf.Tensor) -> tf.Tensor:
@@ -178,6 +179,26 @@ def anchored_normal(key: tf.Tensor, shape: tf.Tensor) -> tf.Tensor:
     noise = normal(key, tf.concat([padded, channels], 0))
     cut = tf.slice(noise, tf.zeros_like(tf.shape(noise)), shape[1:])
     return cut[tf.newaxis]
+
+
+def _whole_numbers(key: tf.Tensor, shape) -> tf.Tensor:
+    """Return int32 numbers of `shape`, each of them as likely as any other."""
+    draw = tf.raw_ops.StatelessRandomUniformFullIntV2
+    return draw(shape=shape, **_generator(key), dtype=tf.int32)
+
+
+def _generator(key: tf.Tensor) -> dict:
+    """Return the arguments of a raw operation that make it draw under `key`."""
+    words = tf.raw_ops.StatelessRandomUniformFullIntV2(
+        shape=[2],
+        key=tf.constant([_SCRAMBLER], tf.uint64),
+        counter=tf.cast(key, tf.uint64),
+        dtype=tf.uint64,
+        alg=_PHILOX,
+    )
+    scrambled, counter = tf.split(words, 2)
+    counter = tf.concat([tf.zeros([1], tf.uint64), counter], 0)
+    return {"key": scrambled, "counter": counter, "alg": _PHILOX}
 
 
 def fresh_seed() -> int:

@@ -230,8 +230,15 @@ class Segmenter(tf_keras.Model):
             warm_up = kl_callbacks.KLAnnealing(WARM_UP * epochs)
             callbacks = [warm_up, *(callbacks or [])]
         callbacks = kl_callbacks.in_order(callbacks)
+        self._make_optimizer_variables()
         with guard.plain_errors():
             return super().fit(x, y, batch_size, epochs, verbose, callbacks, **kwargs)
+
+    def _make_optimizer_variables(self) -> None:
+        """Make them now: a step that makes variables is traced a second time."""
+        if self.optimizer is not None and hasattr(self.optimizer, "build"):
+            with self.distribute_strategy.scope():
+                self.optimizer.build(self.trainable_variables)
 
     def evaluate(self, *args, **kwargs):
         """Evaluate as `tf_keras.Model.evaluate` does.

@@ -29,7 +29,8 @@ def loss_curves(history) -> figure.Figure:
     Args:
       history: Logs of the epochs, as rows (dicts of numbers or their text) or as a
         dict of columns such as Keras' `History.history`. Panels whose columns are
-        absent, or never differ from zero, are left out.
+        absent, or never differ from zero, are left out, and the objective where it
+        is the data loss alone.
 
     Returns:
       The figure, for `save`.
@@ -38,6 +39,8 @@ def loss_curves(history) -> figure.Figure:
       ValueError: If no known column holds a number.
     """
     columns = _columns(history)
+    if np.array_equal(columns.get("loss", ()), columns.get("data_loss", 0)):
+        del columns["loss"]  # nothing was added to what the data say
     panels = []
     for title, unit, names in PANELS:
         series = {name: columns[name] for name in names if _tells(columns.get(name))}
