@@ -43,7 +43,11 @@ myst_enable_extensions = ["colon_fence", "deflist", "dollarmath", "fieldlist"]
 myst_heading_anchors = 3
 default_role = "literal"
 
-autodoc_default_options = {"members": True, "member-order": "bysource"}
+autodoc_default_options = {
+    "members": True,
+    "member-order": "bysource",
+    "show-inheritance": True,
+}
 autodoc_inherit_docstrings = False
 autodoc_preserve_defaults = True
 autodoc_typehints_format = "short"
@@ -59,6 +63,10 @@ BASES = {
     "matplotlib": "https://matplotlib.org/stable/",
     "nibabel": "https://nipy.org/nibabel/",
     "numpy": "https://numpy.org/doc/stable/",
+    "tensorflow": "https://www.tensorflow.org/api_docs/python/",
+    "tensorflow_probability": "https://www.tensorflow.org/probability/api_docs/python/",
+    "tf_keras": "https://keras.io/2/api/",
+    "tqdm": "https://tqdm.github.io/docs/",
 }
 intersphinx_mapping = {
     name: (
@@ -69,12 +77,6 @@ intersphinx_mapping = {
     )
     for name, base in BASES.items()
 }
-# These publish no inventory, and their classes go by private module paths.
-nitpick_ignore_regex = [
-    (r"py:.*", rf"{name}\..*")
-    for name in ("tensorflow", "tensorflow_probability", "tf_keras", "keras", "tqdm")
-]
-
 html_theme = "furo"
 html_title = f"tfp_uqseg {release}"
 html_static_path = ["_static"]
@@ -85,9 +87,9 @@ html_theme_options = {"navigation_with_keys": True}
 
 
 def setup(app: sphinx.application.Sphinx) -> None:
-    """Keep napoleon from the docstrings of attributes.
+    """Keep napoleon from the docstrings of attributes, and private bases from the page.
 
-    It reads what stands before a colon in them as a type.
+    Napoleon reads what stands before a colon in such a docstring as a type.
     """
     kept: dict[str, list[str]] = {}
 
@@ -98,5 +100,11 @@ def setup(app: sphinx.application.Sphinx) -> None:
     def put_back(app, what, name, obj, options, lines):
         lines[:] = kept.pop(name, lines)
 
+    def show_public(app, name, obj, options, bases):
+        while private := [each for each in bases if each.__name__.startswith("_")]:
+            at = bases.index(private[0])
+            bases[at : at + 1] = private[0].__bases__
+
+    app.connect("autodoc-process-bases", show_public)
     app.connect("autodoc-process-docstring", put_aside, priority=400)
     app.connect("autodoc-process-docstring", put_back, priority=600)

@@ -250,10 +250,8 @@ def region_masks(
     if labels.size and (labels.min() < 0 or labels.max() > _LARGEST_ID):
         raise ValueError(_no_scheme(np.unique(labels).tolist(), [scheme]))
     table = lookup_table(scheme, regions)
-    unknown = np.bincount(
-        labels.astype(np.uint8).ravel(order="K"), minlength=len(table)
-    )
-    unknown = set(np.flatnonzero(unknown).tolist()) - scheme.known
+    counts = np.bincount(labels.astype(np.uint8).ravel(order="K"), minlength=len(table))
+    unknown = set(np.flatnonzero(counts).tolist()) - scheme.known
     if unknown:
         raise ValueError(_no_scheme(sorted(unknown), [scheme]))
     # The same as `table[labels]` in a third of its time.

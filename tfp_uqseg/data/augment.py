@@ -140,8 +140,9 @@ class Augmentation:
         if self.flips_and_turns:
             image, mask = turns.flips_and_turns(image, mask, seed)
         if self._warps:
-            edges = {"fill_mode": self.fill_mode, "cval": self.cval}
-            image, mask = warp_module.warp(image, mask, drawn, **edges)
+            image, mask = warp_module.warp(
+                image, mask, drawn, fill_mode=self.fill_mode, cval=self.cval
+            )
         if self.brightness_range is not None:
             image = mri_effects.brightness(image, factor)
         image = self._scan_again(image, seed)
@@ -186,7 +187,7 @@ class Augmentation:
     def _scan_again(self, image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """Change a slice as another scan of the same head would."""
         often = self.effect_probability
-        effects = (
+        effects: tuple[tuple[Callable, object, float], ...] = (
             (mri_effects.random_gamma, self.gamma_range, often),
             (mri_effects.random_bias_field, self.bias_field, often),
             (mri_effects.random_ghosts, self.ghosting, often),
@@ -221,7 +222,7 @@ def resolve(augment: object) -> Augmentation | None:
             _checks.one_of("augment", name, known)
         return Augmentation(**augment)
     _checks.one_of("augment", augment, (True, False, *PRESETS, "none"))
-    return PRESETS.get("flips" if augment is True else augment)
+    return PRESETS.get("flips" if augment is True else str(augment))
 
 
 def _key(seed: tf.Tensor, purpose: int) -> tf.Tensor:
@@ -262,8 +263,10 @@ def _zoom_limits(zoom_range) -> tuple[float, float]:
 
 
 def _number(name: str, value: object, low=-math.inf, high=math.inf) -> None:
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not (is_number and math.isfinite(value) and low <= value <= high):
+    number = math.nan
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        number = value
+    if not (math.isfinite(number) and low <= number <= high):
         limits = {
             (-math.inf, math.inf): "a finite number",
             (0, math.inf): "a finite number, at least 0",
@@ -284,7 +287,7 @@ def _pair(name: str, value: object) -> tuple[float, float] | None:
     return tuple(value)
 
 
-def _shift_range(name: str, value: object) -> float | int | tuple[float, ...]:
+def _shift_range(name: str, value) -> float | int | tuple[float, ...]:
     if not isinstance(value, (tuple, list)):
         _number(name, value, low=0)
         return value
@@ -295,7 +298,7 @@ def _shift_range(name: str, value: object) -> float | int | tuple[float, ...]:
     return tuple(value)
 
 
-def _zoom_range(value: object) -> float | tuple[float, float]:
+def _zoom_range(value) -> float | tuple[float, float]:
     if isinstance(value, (tuple, list)):
         value = _pair("zoom_range", value)
     else:

@@ -194,7 +194,8 @@ def _by_pattern(
     if "{modality}" not in pattern:
         return _by_volume(folder, pattern, files, names)
     groups: dict[str, list[naming.Part]] = {}
-    for case_id, token, path in naming.pattern_parts(folder, pattern, files):
+    for case_id, found, path in naming.pattern_parts(folder, pattern, files):
+        token = found or ""
         kind = naming.kind_of(token)
         if kind is None and names is not None:
             kind = case_module.canonical_modality(token)
@@ -280,10 +281,10 @@ def _check_found(
 def _choose_modalities(
     cases: list[case_module.Case], names: tuple[str, ...] | None, complete: bool
 ) -> list[case_module.Case]:
-    wanted = names
-    if wanted is None:
+    wanted = names or ()
+    if names is None:
         everything = {name for case in cases for name in case.modalities}
-        wanted = _in_order(dict.fromkeys(everything, Path()))
+        wanted = tuple(_in_order(dict.fromkeys(everything, Path())))
     for case in cases:
         missing = [name for name in wanted if name not in case.image_paths]
         if not missing or (case.image_paths and not complete):

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tfp_uqseg import _checks, labels
+from tfp_uqseg import _checks
+from tfp_uqseg import labels as labels_module
 from tfp_uqseg.data import nifti
 
 #: Canonical names, in the order channels have unless another is asked for.
@@ -59,7 +60,7 @@ class Study:
     modalities: tuple[str, ...]
     grid: nifti.Grid
     label_scheme: str | None = None
-    label_candidates: tuple[str, ...] = tuple(labels.SCHEMES)
+    label_candidates: tuple[str, ...] = tuple(labels_module.SCHEMES)
     label_path: Path | None = None
     scheme_given: bool = False
 
@@ -74,7 +75,7 @@ class Study:
         label_scheme: str | None = None,
         *,
         ids: Sequence[int] | None = None,
-    ) -> labels.LabelScheme:
+    ) -> labels_module.LabelScheme:
         """The scheme to read this study's labels by; see `labels.resolve`.
 
         Args:
@@ -86,18 +87,18 @@ class Study:
             DataError: When there are no labels, or the choice is not clear.
         """
         if ids is None:
-            self.check_labelled()
-            ids = present_ids(self.labels)
+            ids = present_ids(self.check_labelled())
         return _resolve(self, self.case_id, ids, regions, label_scheme)
 
-    def check_labelled(self) -> None:
-        """Raise unless the study has labels.
+    def check_labelled(self) -> np.ndarray:
+        """(X, Y, Z) label ids of a study that must have some.
 
         Raises:
             DataError: When it has none.
         """
         if self.labels is None:
             raise _unlabelled(self.case_id, self.grid.path)
+        return self.labels
 
     def masks(
         self, regions: Sequence[str] | None = None, label_scheme: str | None = None
@@ -112,7 +113,8 @@ class Study:
             DataError: When there are no labels, or the scheme is not clear.
         """
         scheme = self.resolve_scheme(regions, label_scheme)
-        return labels.region_masks(self.labels, scheme, regions or scheme.regions)
+        ids = self.check_labelled()
+        return labels_module.region_masks(ids, scheme, regions or scheme.regions)
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,7 +142,7 @@ class Case:
     rater_paths: tuple[Path, ...] = ()
     truth_paths: Mapping[str, Path] = field(default_factory=dict)
     volume_indices: Mapping[str, int | None] = field(default_factory=dict)
-    label_candidates: tuple[str, ...] = tuple(labels.SCHEMES)
+    label_candidates: tuple[str, ...] = tuple(labels_module.SCHEMES)
     scheme_given: bool = False
 
     @property
@@ -206,9 +208,9 @@ class Case:
         Raises:
             DataError: When the case has no such truth file, or it cannot be used.
         """
-        if region is None and self.truth_paths:
-            region = next(iter(self.truth_paths))
-        if region not in self.truth_paths:
+        if region is None:
+            region = next(iter(self.truth_paths), None)
+        if region is None or region not in self.truth_paths:
             raise _checks.DataError(
                 f"Case {self.id}: a true probability of {region or 'some region'} is "
                 f"needed; beside {self._first_path()} lie those of "
@@ -231,7 +233,7 @@ class Case:
         ids: Sequence[int],
         regions: Sequence[str] | None = None,
         label_scheme: str | None = None,
-    ) -> labels.LabelScheme:
+    ) -> labels_module.LabelScheme:
         """The scheme to read these ids of the case's labels by; see `labels.resolve`.
 
         Args:
@@ -287,7 +289,8 @@ class Case:
         return names
 
     def _read_images(self, names: tuple[str, ...]) -> tuple[np.ndarray, nifti.Grid]:
-        image = grid = None
+        image: np.ndarray | None = None
+        grid: nifti.Grid | None = None
         read: dict[Path, tuple[np.ndarray, nifti.Grid]] = {}
         for channel, name in enumerate(names):
             path, volume = self.image_paths[name], self.volume_indices.get(name)
@@ -297,7 +300,7 @@ class Case:
             array, own = read[path]
             if volume is not None:
                 array = _one_volume(array, volume, name, path, self.id)
-            if image is None:
+            if image is None or grid is None:
                 # Modalities outermost in memory: each is one block, as it is on disk.
                 grid = own
                 image = np.empty((*array.shape, len(names)), np.float32, order="F")
@@ -305,6 +308,8 @@ class Case:
             with np.errstate(over="ignore"):
                 image[..., channel] = array
             _check_image(image[..., channel], name, path, self.id)
+        if image is None or grid is None:
+            raise ValueError(f"Case {self.id}: `modalities` must name one at least.")
         return image, grid
 
     def _read_labels(self, path: Path, grid: nifti.Grid) -> np.ndarray:
@@ -332,11 +337,11 @@ def _resolve(
     ids: Sequence[int],
     regions: Sequence[str] | None,
     label_scheme: str | None,
-) -> labels.LabelScheme:
+) -> labels_module.LabelScheme:
     if label_scheme is None and named.scheme_given:
         label_scheme = named.label_scheme
     try:
-        return labels.resolve(
+        return labels_module.resolve(
             ids,
             regions=regions,
             label_scheme=label_scheme,

@@ -83,8 +83,7 @@ def _modalities(description: dict, path: Path) -> tuple[str, ...]:
         return _MODALITIES
     try:
         wanted = [str(number) for number in range(len(listed))]
-        names = [listed[key] for key in wanted]
-        names = tuple(case_module.canonical_modality(name) for name in names)
+        names = tuple(case_module.canonical_modality(listed[key]) for key in wanted)
     except (TypeError, KeyError, AttributeError):
         names = ()
     if not names or len(set(names)) != len(names):

@@ -294,7 +294,7 @@ def _volume(
         # Of a binary mask alone, where every id above 0 means the same.
         more = one.present[-1] + 1 - len(table)
         table = np.concatenate([table, np.repeat(table[-1:], more, axis=0)])
-    in_regions = table.any(axis=1)
+    in_regions = np.any(table, axis=1)
     has_tumour = np.array([in_regions[ids].any() for ids in one.by_slice])
     if isinstance(one.slices, records.Shard):
         return cohort_module.StoredVolume(

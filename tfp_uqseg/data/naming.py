@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tfp_uqseg import labels
 from tfp_uqseg.data import case as case_module
 
 LABEL = "seg"
@@ -55,7 +56,7 @@ def nifti_files(folder: Path) -> list[Path]:
         # Links may lead to one folder twice, or in a circle.
         links = {name: Path(place, name).is_symlink() for name in sorted(folders)}
         new = []
-        for name in sorted(links, key=links.get):
+        for name in sorted(links, key=lambda name: links[name]):
             target = os.path.realpath(Path(place, name))
             if not name.startswith((".", "__MACOSX")) and target not in seen:
                 new.append(name)
@@ -107,8 +108,8 @@ def parse(path: Path) -> Part | None:
     if match is None:
         return None
     token = match["token"].lower()
-    place = named.parent
-    return Part(match["case"] or place.name, kind_of(token), token, path, place)
+    place, kind = named.parent, kind_of(token) or token
+    return Part(match["case"] or place.name, kind, token, path, place)
 
 
 def pattern_parts(
@@ -156,7 +157,7 @@ def label_scheme(case_id: str, tokens: set[str]) -> tuple[str | None, tuple[str,
         return ("brats2024" if treated else "brats2023"), ()
     if tokens and tokens <= set(case_module.MODALITIES):
         return ("brats2018" if brats else None), ("brats2018", "binary")
-    return None, tuple(case_module.labels.SCHEMES)
+    return None, tuple(labels.SCHEMES)
 
 
 def compile_pattern(pattern: str, argument: str = "pattern") -> re.Pattern:

@@ -11,7 +11,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 from isal import igzip, isal_zlib
-from nibabel import orientations
+from nibabel import affines, orientations
 
 from tfp_uqseg import _checks, _files
 
@@ -23,6 +23,7 @@ _CORNER_TOLERANCE = 0.05
 
 #: On maps as small as zlib's level 6, in a twentieth of the time.
 _GZIP_LEVEL = 1
+_UNREADABLE = (EOFError, OSError, zlib.error, isal_zlib.error)
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +80,7 @@ class Grid:
     def spacing(self) -> tuple[float, float, float]:
         """Voxel size along the RAS+ axes, mm."""
         unit = _MILLIMETRES.get(self.header.get_xyzt_units()[0], 1.0)
-        sizes = nibabel.affines.voxel_sizes(self.canonical_affine) * unit
+        sizes = affines.voxel_sizes(self.canonical_affine) * unit
         return tuple(sizes.tolist())
 
     @property
@@ -171,7 +172,7 @@ def check_same_grid(grid: Grid, reference: Grid, case_id: str) -> None:
     corners = np.vstack([corners.reshape(3, -1), np.ones(8)])
     moved = (grid.canonical_affine - reference.canonical_affine) @ corners
     distance = np.linalg.norm(moved[:3], axis=0).max()
-    voxel = min(nibabel.affines.voxel_sizes(reference.affine))
+    voxel = min(affines.voxel_sizes(reference.affine))
     if distance > _CORNER_TOLERANCE * voxel:
         raise _checks.DataError(
             f"Case {case_id}, file {grid.path}: its affine must agree with that of "
@@ -181,7 +182,7 @@ def check_same_grid(grid: Grid, reference: Grid, case_id: str) -> None:
 
 
 def write(
-    path: str | os.PathLike, array: np.ndarray, grid: Grid, dtype: np.dtype | str
+    path: str | os.PathLike, array: np.ndarray, grid: Grid, dtype: np.dtype | type | str
 ) -> None:
     """Write a RAS+ array on the grid it was read from, whole or not at all.
 
@@ -237,7 +238,7 @@ def _open(path: Path, case_id: str, header_only: bool = False):
         )
     try:
         content = _bytes(path, header_only)
-    except (EOFError, OSError, zlib.error, isal_zlib.error) as error:
+    except _UNREADABLE as error:  # type: ignore[misc]  # isal has hints for no error
         raise _damaged(path, case_id, error) from error
     two = content[:4] in (b"\x1c\x02\0\0", b"\0\0\x02\x1c")
     kind = nibabel.Nifti2Image if two else nibabel.Nifti1Image
@@ -305,7 +306,7 @@ def _grid(image, path: Path, case_id: str, channels: bool) -> Grid:
     if 0 in shape:
         raise _checks.DataError(f"{where} must hold voxels; got shape {shape}.")
     affine = image.affine
-    sizes = nibabel.affines.voxel_sizes(affine)
+    sizes = affines.voxel_sizes(affine)
     volume = abs(np.linalg.det(affine[:3, :3])) if np.isfinite(affine).all() else 0.0
     if not volume > 1e-6 * np.prod(sizes):
         raise _checks.DataError(
@@ -313,7 +314,8 @@ def _grid(image, path: Path, case_id: str, channels: bool) -> Grid:
             f"{affine.tolist()}. Repair the header first."
         )
     orientation = orientations.io_orientation(affine)
-    return Grid(shape[:3], affine, orientation, image.header.copy(), path)
+    extent = (shape[0], shape[1], shape[2])
+    return Grid(extent, affine, orientation, image.header.copy(), path)
 
 
 def _array(image, path: Path, case_id: str) -> np.ndarray:

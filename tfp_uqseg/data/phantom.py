@@ -136,8 +136,14 @@ def make_case(
     truth = phantom_raters.true_probability(tumour)
     raters = phantom_raters.draw(tumour, grid.spacing, num_raters, streams[6])
     labels = phantom_raters.consensus(truth)
-    arrays = (image, labels, raters, truth, anatomy.brain)
-    return PhantomCase(*(grid.embed(array) for array in arrays), grid.spacing)
+    return PhantomCase(
+        image=grid.embed(image),
+        labels=grid.embed(labels),
+        raters=grid.embed(raters),
+        truth=grid.embed(truth),
+        brain=grid.embed(anatomy.brain),
+        spacing=grid.spacing,
+    )
 
 
 def make_cohort(

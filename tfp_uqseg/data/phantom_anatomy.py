@@ -64,7 +64,7 @@ class Anatomy:
     vessels: np.ndarray
 
 
-def outline_radius(x, y, z, scale=1.0):
+def outline_radius(x, y, z, *, scale=1.0):
     """Return 0 at the centre of the brain, 1 on its surface, above 1 outside."""
     a, b, c = (half * scale for half in HALF_AXES_MM)
     narrowing = 1 - 0.11 * y / b - 0.05 * np.square(y / b)
@@ -82,7 +82,7 @@ def build(
     gape = float(rng.uniform(0.45, 1.5))  # half width of the sulci, mm
     ventricle_scale = float(rng.uniform(0.75, 1.35))
     place = _deformed(rng, grid)
-    radius = outline_radius(*place, scale)
+    radius = outline_radius(*place, scale=scale)
     length = np.sqrt(sum(np.square(axis) for axis in place))
     depth = (1 - radius) * length / np.maximum(radius, 0.05)
     brain = depth > 0
@@ -175,8 +175,7 @@ def _ventricle_distance(place, scale) -> np.ndarray:
     """Return the distance to the lateral ventricles, mm; below 0 inside."""
     x, y, z = np.abs(place[0]), place[1], place[2]
     distance = np.full(x.shape, np.inf, np.float32)
-    for start, end in itertools.pairwise(VENTRICLE):
-        start, end = np.float32(start), np.float32(end)
+    for start, end in itertools.pairwise(np.array(VENTRICLE, np.float32)):
         line = end[:3] - start[:3]
         away = [axis - at for axis, at in zip((x, y, z), start[:3], strict=True)]
         along = sum(

@@ -59,7 +59,7 @@ def paint(
     jitter = 1 + 0.06 * rng.standard_normal((4, 7)).astype(np.float32)
     image = np.empty((*grid.shape, 4), np.float32)
     for index, modality in enumerate(MODALITIES):
-        usual, other = np.float32(USUAL[modality]), np.float32(UNSEEN[modality])
+        usual, other = (np.array(of[modality], np.float32) for of in (USUAL, UNSEEN))
         signal = ((1 - unseen) * usual + unseen * other) * jitter[index]
         white, grey, fluid, swollen, rim, dead, vessel = signal
         plain = white * anatomy.white + grey * anatomy.grey + fluid * anatomy.csf

@@ -63,7 +63,8 @@ def fit_grid(shape: tuple[int, int, int]) -> PhantomGrid:
     for size, room in zip(shape[:2], HEAD_MM, strict=True):
         needed = int(np.ceil(room / in_plane))
         head.append(min(needed + (size - needed) % 2, size))  # centred exactly
-    return PhantomGrid((*head, shape[2]), tuple(shape), (in_plane, in_plane, thickness))
+    inner, spacing = (head[0], head[1], shape[2]), (in_plane, in_plane, thickness)
+    return PhantomGrid(inner, shape, spacing)
 
 
 def gaussian_fields(

@@ -85,7 +85,7 @@ def draw(
             for margin, bias, field in zip(margins, biases, fields, strict=True)
         )
         drawn = np.where(core, np.where(necrosis, 1, 4), np.where(oedema, 2, 0))
-        labels[(*box, rater)] = drawn
+        labels[..., rater][box] = drawn
     return labels
 
 
@@ -122,7 +122,7 @@ def _margins(tumour, box) -> list[np.ndarray]:
     return [border.margin()[box] for border in borders]
 
 
-def _reach(tumour) -> tuple[slice, slice, slice]:
+def _reach(tumour) -> tuple[slice, ...]:
     """Return the box outside which nobody draws."""
     marked = tumour.oedema.margin() > _smallest_margin()
     marked |= tumour.core.margin() > _smallest_margin()

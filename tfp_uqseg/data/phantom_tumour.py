@@ -50,7 +50,7 @@ def choose_mass(
             float(rng.uniform(low + room, high - room)) if high > low else low,
         )
         # A quarter of the way below the surface, most of the core lies inside.
-        if phantom_anatomy.outline_radius(*np.float64(centre), 0.95) < 0.72:
+        if phantom_anatomy.outline_radius(*np.array(centre), scale=0.95) < 0.72:
             strength = float(rng.uniform(0.1, 0.4))
             return phantom_anatomy.Mass(centre, radius, strength)
 

@@ -116,7 +116,7 @@ def slices(
         # Two slices are read and changed at a time, as the plan orders them.
         stream = tf.data.Dataset.from_tensor_slices(tuple(planned)).map(
             lambda number, rater, key: _example(
-                *_read(cohort, number, rater), key, augmentation
+                _read(cohort, number, rater), key, augmentation
             ),
             num_parallel_calls=2,
             deterministic=True,
@@ -342,6 +342,6 @@ def _read(cohort: cohort_module.Cohort, number: tf.Tensor, rater: tf.Tensor):
     return image, mask
 
 
-def _example(image, mask, key, augmentation: augment_module.Augmentation | None):
-    mask = tf.cast(mask, tf.float32)
+def _example(pair, key, augmentation: augment_module.Augmentation | None):
+    image, mask = pair[0], tf.cast(pair[1], tf.float32)
     return (image, mask) if augmentation is None else augmentation(image, mask, key)

@@ -90,7 +90,7 @@ class Prepared:
     image: np.ndarray
     mask: np.ndarray | None
     brain: np.ndarray
-    box: tuple[slice, slice, slice]
+    box: tuple[slice, ...]
     shape: tuple[int, int, int]
     modalities: tuple[str, ...]
     regions: tuple[str, ...] | None
@@ -129,8 +129,9 @@ def prepare(
     box = tuple(slice(0, n) for n in shape)
     if preprocessing.crop:
         box = _box(study.image)
-    ids = None if study.labels is None else study.labels[box]
+    ids = None
     if study.labels is not None:
+        ids = study.labels[box]
         scheme = study.resolve_scheme(regions, label_scheme)
         names = tuple(regions or scheme.regions)
         mask = labels.region_masks(ids, scheme, names)

@@ -17,6 +17,7 @@ raters    bytes    (R, h, w) label ids, where the case has raters
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -63,10 +64,11 @@ class Shard:
     present: Mapping[str, list[int]]
     by_slice: Mapping[str, list[list[int]]]
 
-    def __post_init__(self):
-        """Find where the content of each record begins."""
+    @functools.cached_property
+    def _starts(self) -> np.ndarray:
+        """Where the content of each record begins."""
         whole = np.asarray(self.lengths, np.int64) + _HEAD + _FOOT
-        object.__setattr__(self, "_starts", np.cumsum(whole) - whole + _HEAD)
+        return np.cumsum(whole) - whole + _HEAD
 
     def read(self, index: int, kind: str) -> tuple[np.ndarray, np.ndarray]:
         """Read one slice from the file, and nothing else of it.
@@ -97,7 +99,7 @@ class Shard:
         try:
             found = os.path.getsize(self.path)
         except OSError as error:
-            raise self._unusable(error.strerror) from error
+            raise self._unusable(str(error.strerror)) from error
         if found != self.num_bytes:
             raise self._unusable(f"{self.num_bytes} bytes expected, {found} found")
 
@@ -116,7 +118,7 @@ class Shard:
                 file.seek(self._starts[index])
                 content = file.read(self.lengths[index])
         except OSError as error:
-            raise self._unusable(error.strerror) from error
+            raise self._unusable(str(error.strerror)) from error
         if isal_zlib.crc32(content) != self.crc32[index]:
             raise self._unusable(f"the checksum of slice {index} is another")
         return content
@@ -142,7 +144,7 @@ class StoredCase(case_module.Case):
         regions: Regions to learn unless others are named, or None.
     """
 
-    shard: Shard | None = None
+    shard: Shard = dataclasses.field(kw_only=True)
     preprocessing: preprocess.Preprocessing = preprocess.DEFAULT
     regions: tuple[str, ...] | None = None
 

@@ -71,14 +71,15 @@ def read(
     study = case.load(modalities, labels="labels" in kinds)
     unlabelled = dataclasses.replace(study, labels=None)
     prepared = preprocess.prepare(unlabelled, preprocessing=preprocessing)
-    shown = prepared.brain.any(axis=(0, 1))
+    shown = np.any(prepared.brain, axis=(0, 1))
     height, width, _, channels = prepared.image.shape
     image = np.empty((shown.sum(), height, width, channels), np.float16)
     for number, z in enumerate(np.flatnonzero(shown)):
         image[number] = prepared.image[:, :, z]
     found = {}
     for kind in kinds:
-        ids = study.labels[..., None] if kind == "labels" else case.load_raters()
+        own = kind == "labels"
+        ids = study.check_labelled()[..., None] if own else case.load_raters()
         found[kind] = _annotation(ids, prepared.box, shown)
     return CaseSlices(
         case_id=case.id,

@@ -74,7 +74,7 @@ def calibrate(
                 "nll_after": float(then),
             }
             for region, each, before, then in zip(
-                settings.regions, found, *losses, strict=True
+                settings.regions or (), found, *losses, strict=True
             )
         },
     }

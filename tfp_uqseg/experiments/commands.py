@@ -169,7 +169,9 @@ def report(options: argparse.Namespace) -> None:
     print(f"Open {page} in a browser; it needs no other file and no network.")
 
 
-def _scored_cases(options: argparse.Namespace) -> tuple[list, bool]:
+def _scored_cases(
+    options: argparse.Namespace,
+) -> tuple[Sequence[case_module.Case], bool]:
     """Return the cases to score, and whether they were asked for by name."""
     complete = options.modalities is not None
     cases = _find(options, options.modalities, complete=complete)
@@ -255,7 +257,7 @@ def _find(
     modalities: Sequence[str] | None,
     *,
     complete: bool = True,
-) -> list[case_module.Case]:
+) -> Sequence[case_module.Case]:
     if shards.is_shards(options.data):
         return _find_prepared(options)
     return brats.find_cases(

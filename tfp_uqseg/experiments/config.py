@@ -256,7 +256,7 @@ _ALLOWED = {
 }
 
 
-def _names(name: str, value: object) -> tuple[str, ...] | None:
+def _names(name: str, value) -> tuple[str, ...] | None:
     if value is None:
         return None
     if isinstance(value, str):
@@ -286,14 +286,14 @@ def _rates(config: TrainConfig) -> None:
 
 
 def _seed(value: object) -> None:
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    if not whole or not 0 <= value < 2**31:
+    whole = value if isinstance(value, int) and not isinstance(value, bool) else -1
+    if not 0 <= whole < 2**31:
         raise ValueError(
             f"`seed` must be a whole number from 0 to 2^31 - 1; got {value!r}."
         )
 
 
-def _augment(value: object) -> bool | str | dict:
+def _augment(value) -> bool | str | dict:
     """Return the augmentation as JSON keeps it, with one value for each meaning."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         value = dataclasses.asdict(value)

@@ -32,7 +32,7 @@ class Evaluation:
     bins: dict[str, calibration.Reliability]
     summary: dict
 
-    def figures(self) -> dict[str, tuple[str, object]]:
+    def figures(self) -> dict[str, tuple[str, plotting.Figure]]:
         """Figures with their titles, by a name for a file: see `figures.of`."""
         return figures.of(self.records, self.bins, self.summary["referral"])
 
@@ -96,10 +96,10 @@ def evaluate(
         )
     intervals.check_level(level)
     _check_out(out)
-    cases, left_out = _choose(folders, list(cases), skip_missing)
+    chosen, left_out = _choose(folders, list(cases), skip_missing)
     records: list[list[dict]] = [[] for _ in folders]
     bins: dict[str, calibration.Reliability] = {}
-    for done, case in enumerate(cases, start=1):
+    for done, case in enumerate(chosen, start=1):
         study = case.load(predicted.modalities(folders[0], case))
         scan = scoring.Scan(case, study, np.any(study.image != 0, axis=-1))
         for rows, folder in zip(records, folders, strict=True):
@@ -107,7 +107,7 @@ def evaluate(
             own = bins if folder == folders[0] else None
             rows += scoring.records_of(scan, prediction, regions, label_scheme, own)
         if progress is not None:
-            progress(done, len(cases))
+            progress(done, len(chosen))
     names = [str(folder) for folder in folders[1:]]
     compared = dict(zip(names, map(tuple, records[1:]), strict=True))
     evaluation = Evaluation(

@@ -7,7 +7,7 @@ from tfp_uqseg.evaluation import retention
 from tfp_uqseg.experiments import referral
 
 
-def of(records, bins: dict, referred: dict) -> dict[str, tuple[str, object]]:
+def of(records, bins: dict, referred: dict) -> dict[str, tuple[str, plotting.Figure]]:
     """Return figures with their titles, by a name for a file.
 
     Args:

@@ -21,7 +21,7 @@ LOSSES = {
 
 def build(
     settings: config_module.TrainConfig, num_train_examples: int
-) -> models.Segmenter:
+) -> models.Segmenter | models.Ensemble:
     """Return the compiled network of a run, before its first step.
 
     Args:
@@ -36,8 +36,8 @@ def build(
     model = models.build(
         settings.method,
         backbone=settings.backbone,
-        input_shape=(None, None, len(settings.modalities)),
-        num_regions=len(settings.regions),
+        input_shape=(None, None, len(settings.modalities or ())),
+        num_regions=len(settings.regions or ()),
         num_train_examples=num_train_examples,
         base_filters=settings.base_filters,
         dropout_rate=settings.dropout_rate,

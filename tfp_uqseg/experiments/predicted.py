@@ -264,12 +264,12 @@ def _read_summary(maps, case_id: str) -> dict:
 def _region_names(summary: dict, folder: pathlib.Path, case_id: str):
     regions = summary.get("regions")
     whole = isinstance(regions, dict) and regions
-    if not whole or not all(isinstance(each, dict) for each in regions.values()):
+    if not whole or not all(isinstance(each, dict) for each in whole.values()):
         raise _checks.DataError(
             f"Case {case_id}, file {_summary_path(folder, case_id)}: `regions` must "
             f"hold an object per region; got {regions!r}. Predict the case again."
         )
-    return tuple(regions)
+    return tuple(whole)
 
 
 def _settings(summary: dict) -> dict:

@@ -40,7 +40,7 @@ class CountBar:
 
     def __init__(self, title: str, *, unit: str, shown: bool = True):
         self._title, self._unit, self._shown = title, unit, shown
-        self._bar = None
+        self._bar: tqdm.tqdm | None = None
 
     def __call__(self, done: int, total: int) -> None:
         """Move the bar; it disappears when all is done."""

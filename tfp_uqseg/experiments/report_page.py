@@ -233,7 +233,7 @@ def _legend(regions) -> str:
 def _case(view: report_views.View, region: str, opened: bool) -> str:
     """Return the panel of one case."""
     last = len(view.slices) - 1
-    pictures = [
+    pictures: list[tuple[str, str, float | None]] = [
         (view.modality, "var(--image)", None),
         ("found by the network", "var(--found), var(--image)", None),
     ]

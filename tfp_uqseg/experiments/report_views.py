@@ -75,7 +75,7 @@ def view(
     colours = tuple(panel.region_key(prediction.regions).values())
     inside = brain if brain.any() else np.ones_like(brain)
     low, high = np.percentile(image[inside], (0.5, 99.5))
-    tops = tuple(max(float(np.quantile(each[inside], 0.999)), 1e-4) for each in maps)
+    tops = [max(float(np.quantile(each[inside], 0.999)), 1e-4) for each in maps]
     shown = stack(np.where(brain, image, low))
     reference = None
     if masks is not None:
@@ -91,7 +91,7 @@ def view(
         reference=reference,
         aleatoric=embedding.map_stack(stack(maps[0]), tops[0]),
         epistemic=embedding.map_stack(stack(maps[1]), tops[1]),
-        tops=tops,
+        tops=(tops[0], tops[1]),
         modality=study.modalities[0],
     )
 

@@ -63,7 +63,7 @@ class Patient:
     images: np.ndarray
     masks: np.ndarray
     brain: np.ndarray
-    label_scheme: str
+    label_scheme: str | None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -110,7 +110,7 @@ class Study:
             volumes=tuple(_volume(patient) for patient in chosen),
             regions=self.regions,
             modalities=self.modalities,
-            label_schemes=tuple(patient.label_scheme for patient in chosen),
+            label_schemes=tuple(patient.label_scheme or "" for patient in chosen),
             size=(-(-height // divisor) * divisor, -(-width // divisor) * divisor),
             raters="label",
         )
@@ -139,7 +139,8 @@ def divide(
     Raises:
         ValueError: If there are too few patients, or none in the group.
     """
-    ids, shifted = list(case_ids), []
+    ids: Sequence[str] = list(case_ids)
+    shifted: Sequence[str] = ()
     if shifted_group is not None:
         ids, shifted = splits.hold_out(ids, shifted_group, group=group)
         shifted = splits.order(shifted, seed=seed)[: budget.most_shifted]
@@ -279,7 +280,7 @@ def load(
     factor = -(-extent // budget.size)
     patients = {each.case_id: _shrink(each, factor, budget.size) for each in read}
     return Study(
-        sets, patients, prepared.regions, names, source, shifted, tuple(remarks)
+        sets, patients, prepared.regions or (), names, source, shifted, tuple(remarks)
     )
 
 
@@ -291,7 +292,7 @@ def _take_slices(prepared: preprocess.Prepared, most: int | None) -> Patient:
         places = (np.arange(most) + 0.5) * len(shown) / most
         shown = shown[places.astype(int)]
     images, masks, brain = (
-        np.ascontiguousarray(np.moveaxis(array[:, :, shown], 2, 0))
+        np.ascontiguousarray(np.moveaxis(np.asarray(array)[:, :, shown], 2, 0))
         for array in (prepared.image, prepared.mask, prepared.brain)
     )
     return Patient(
@@ -353,5 +354,5 @@ def _volume(patient: Patient) -> cohort_module.Volume:
         image=patient.images,
         ids=(patient.masks * bits).sum(axis=-1, dtype=np.uint8)[None],
         table=table.astype(np.uint8),
-        has_tumour=patient.masks.any(axis=(1, 2, 3)),
+        has_tumour=np.any(patient.masks, axis=(1, 2, 3)),
     )

@@ -126,12 +126,13 @@ def _by_size(results) -> dict:
                 lines[backbone] = _series(found)
         if not lines:
             continue
-        known = [size for size in sizes if printed and size in printed]
+        known = {
+            size: reproduce_results.Number(value / 100)
+            for size, value in (printed or {}).items()
+            if size in sizes
+        }
         if known:
-            values = {
-                size: reproduce_results.Number(printed[size] / 100) for size in known
-            }
-            lines["paper"] = _series(values)
+            lines["paper"] = _series(known)
         panels[label] = lines
     return panels
 

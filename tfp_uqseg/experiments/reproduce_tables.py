@@ -311,10 +311,10 @@ def priors(results: reproduce_results.Results) -> Table:
     backbone = reproduce_plan.BACKBONES[0]
     for size in results.budget.prior_sizes:
         pairs = [
-            [
-                reproduce_plan.Unit(method, backbone, size, seed)
-                for method in ("deep_weight", "flipout")
-            ]
+            (
+                reproduce_plan.Unit("deep_weight", backbone, size, seed),
+                reproduce_plan.Unit("flipout", backbone, size, seed),
+            )
             for seed in results.budget.prior_seeds
         ]
         for name, word, digits in (("dice", "Dice", 3), ("nll", "NLL, nats", 4)):

@@ -123,7 +123,8 @@ class Clock:
         self.most_epochs = most_epochs
         self.max_seconds = math.inf if max_minutes is None else 60.0 * max_minutes
         self.reserve = reserve
-        self._earlier, self._now, self._start = elapsed, now, None
+        self._earlier, self._now = elapsed, now
+        self._start: float | None = None
 
     def start(self) -> None:
         """Start counting; calls after the first change nothing."""

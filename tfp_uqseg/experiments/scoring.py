@@ -69,7 +69,8 @@ def records_of(
     for region in regions:
         mask = None
         if scheme is not None:
-            mask = predicted.region_mask(scan.study.labels, scheme, region)
+            ids = scan.study.check_labelled()
+            mask = predicted.region_mask(ids, scheme, region)
         record = dict.fromkeys(tables.COLUMNS)
         record.update(case=scan.case.id, region=region, method=prediction.method)
         record.update(_record(scan, prediction, region, mask, bins))

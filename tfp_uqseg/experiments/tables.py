@@ -193,8 +193,8 @@ def differences(
     result: dict[str, dict] = {}
     for region in dict.fromkeys(row["region"] for row in records):
         rows = [row for row in records if row["region"] == region]
-        pairs = [(row, others.get((row["case"], region))) for row in rows]
-        pairs = [(row, other) for row, other in pairs if other is not None]
+        matched = [(row, others.get((row["case"], region))) for row in rows]
+        pairs = [(row, other) for row, other in matched if other is not None]
         for name in COMPARED:
             both = [
                 (float(row[name]), float(other[name]))

@@ -72,13 +72,15 @@ def has_closed_form(prior: str | float | tuple) -> bool:
     return not isinstance(prior, tuple) and prior != "scale_mixture"
 
 
-def stddev(prior: str | float, fan_in: float) -> float:
+def stddev(prior: str | float | tuple, fan_in: float) -> float:
     """Return the standard deviation of a normal prior for a kernel with `fan_in`.
 
     A kernel of a shape that the deep weight prior does not know has the He prior.
     """
     if prior in ("he_normal", "deep_weight"):
         return he_stddev(fan_in)
+    if isinstance(prior, tuple):
+        raise TypeError(f"A mixture has no single standard deviation; got {prior!r}.")
     return 1.0 if prior == "standard_normal" else float(prior)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import tensorflow as tf
 import tf_keras
@@ -74,12 +76,11 @@ class Factory:
         self.estimator, self.normalization = estimator, normalization
         self.dropout_rate = dropout_rate
         self.options = dict(options or {})
-        self._made, self._dropouts = 0, 0
+        self._numbers, self._dropouts = itertools.count(1), 0
 
     def next_seed(self) -> int:
         """Return the seed of the next layer, distinct within the network."""
-        self._made += 1
-        return self._seed_of(self._made)
+        return self._seed_of(next(self._numbers))
 
     def _seed_of(self, *place: int) -> int:
         state = np.random.SeedSequence([self.seed & 0xFFFFFFFF, *place])
@@ -88,7 +89,7 @@ class Factory:
     def bare(self, *, estimator: str | None) -> Factory:
         """Return a factory without normalisation that goes on with this one's seeds."""
         other = Factory(self.rank, self.seed, estimator=estimator, options=self.options)
-        other.next_seed = self.next_seed
+        other._numbers = self._numbers
         return other
 
     def convolution(self, filters, size=3, *, strides=1, activation=ACTIVATION, name):

@@ -167,7 +167,8 @@ def _ensemble(settings: dict) -> ensemble.Ensemble:
         build(ENSEMBLES[name], seed=ensemble.member_seed(seed, index), **settings)
         for index in range(count)
     ]
-    return ensemble.Ensemble(members, method=name, seed=seed)
+    alone = [each for each in members if isinstance(each, segmenter.Segmenter)]
+    return ensemble.Ensemble(alone, method=name, seed=seed)
 
 
 def _completed(settings: dict) -> dict:
@@ -227,8 +228,8 @@ def _logits(factory: blocks.Factory, images, settings: dict):
         channels=channels,
     )
     if latent:
-        names = ("num_regions", "latent_size", "latent_filters")
-        names += ("decoder_skips", "backbone_skip")
+        names = ["num_regions", "latent_size", "latent_filters"]
+        names += ["decoder_skips", "backbone_skip"]
         tensor = bottleneck.attach(
             factory,
             tensor,

@@ -96,7 +96,8 @@ class KernelPrior:
             }
         )
         with _files.whole_file(path) as temporary, open(temporary, "wb") as file:
-            np.savez(file, __description__=np.array(described), **self.parameters)
+            content = {"__description__": np.array(described), **self.parameters}
+            np.savez(file, allow_pickle=False, **content)
 
     def __repr__(self):
         return f"KernelPrior(extents={self.extents}, latent_size={self.latent_size})"

@@ -165,7 +165,7 @@ class Segmenter(tf_keras.Model):
             loss: `losses.DiceCrossEntropy` if None; `losses.CrossEntropy` for the exact
                 ELBO; any Keras loss on logits.
             metrics: ``[metrics.Dice()]`` if None.
-            **kwargs: Further arguments of `tf_keras.Model.compile`.
+            **kwargs: Further arguments of :meth:`tf_keras.Model.compile`.
 
         Raises:
             ValueError: If one of them is of Keras 3.
@@ -199,7 +199,7 @@ class Segmenter(tf_keras.Model):
         callbacks=None,
         **kwargs,
     ):
-        """Train as `tf_keras.Model.fit` does, with a warm-up of the KL terms.
+        """Train as :meth:`tf_keras.Model.fit` does, with a warm-up of the KL terms.
 
         The aim is Eq. 5; raising the bound is enough for it, by Eq. 8.
 
@@ -215,7 +215,7 @@ class Segmenter(tf_keras.Model):
             verbose: See Keras.
             callbacks: List of callbacks. Those that remember act before the others;
                 see `callbacks.in_order`.
-            **kwargs: Further arguments of `tf_keras.Model.fit`.
+            **kwargs: Further arguments of :meth:`tf_keras.Model.fit`.
 
         Returns:
             The Keras history.
@@ -241,7 +241,7 @@ class Segmenter(tf_keras.Model):
                 self.optimizer.build(self.trainable_variables)
 
     def evaluate(self, *args, **kwargs):
-        """Evaluate as `tf_keras.Model.evaluate` does.
+        """Evaluate as :meth:`tf_keras.Model.evaluate` does.
 
         Raises:
             ValueError: If images or masks cannot be right.

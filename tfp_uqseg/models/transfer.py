@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import tensorflow as tf
 import tf_keras
-
-from tfp_uqseg.models import segmenter
 
 
 def warm_start(
-    model: segmenter.Segmenter, source: tf_keras.Model, *, freeze: bool = False
+    model: tf_keras.Model, source: tf_keras.Model, *, freeze: bool = False
 ) -> list[str]:
     """Take the weights of `source` wherever `model` has a layer of the same name.
 
@@ -53,7 +52,7 @@ def warm_start(
     return [origin.name for _, origin in pairs]
 
 
-def _kernels(layer) -> dict[str, object]:
+def _kernels(layer) -> dict[str, tf.Variable]:
     """Return the weights that two kinds of layer share, by a common name."""
     loc = getattr(layer, "kernel_loc", None)
     if loc is None:

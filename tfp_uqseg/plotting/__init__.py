@@ -7,7 +7,7 @@ maps survive colour blindness.
 """
 
 from tfp_uqseg.plotting.curves import loss_curves, referral, reliability
-from tfp_uqseg.plotting.drawing import save
+from tfp_uqseg.plotting.drawing import Figure, save
 from tfp_uqseg.plotting.overview import phantom_overview
 from tfp_uqseg.plotting.panel import (
     PanelRow,
@@ -26,6 +26,7 @@ from tfp_uqseg.plotting.reproduction import (
 from tfp_uqseg.plotting.viewer import SliceViewer
 
 __all__ = [
+    "Figure",
     "PanelRow",
     "Series",
     "SliceViewer",

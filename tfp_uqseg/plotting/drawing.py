@@ -12,6 +12,8 @@ from matplotlib import axes, colors, figure, patches, patheffects
 
 from tfp_uqseg import _checks, _files
 
+Figure = figure.Figure
+
 #: Colours of Okabe and Ito, which survive colour blindness.
 SKY_BLUE, ORANGE, YELLOW = "#56B4E9", "#E69F00", "#F0E442"
 BLUE, VERMILION, GREEN, PURPLE, BLACK = (
@@ -166,7 +168,7 @@ def letter_sides(axis: axes.Axes) -> None:
         )
 
 
-def window(mask, margin: int = 3) -> tuple[slice, slice]:
+def window(mask, margin: int = 3) -> tuple[slice, ...]:
     """Return the slices that cut (X, Y) arrays to a mask with a margin of voxels."""
     if not np.any(mask):
         return (slice(None), slice(None))
@@ -178,7 +180,7 @@ def window(mask, margin: int = 3) -> tuple[slice, slice]:
     return tuple(sides)
 
 
-def shown(array, sides: tuple[slice, slice]) -> np.ndarray:
+def shown(array, sides: tuple[slice, ...]) -> np.ndarray:
     """Cut an (X, Y, ...) array in RAS+ order and turn it to the radiologist's view."""
     return np.swapaxes(np.asarray(array)[sides], 0, 1)[::-1, ::-1]
 

@@ -88,12 +88,8 @@ def phantom_overview(
     )
     _draw_modalities(canvas.cells[0], drawing.shown(image, head), modalities, aspect)
     close = _close_up((labels > 0) | (truth > 0.01), head)
-    _draw_truth(
-        canvas,
-        *(drawing.shown(each, close) for each in (image, labels, raters, truth)),
-        aspect,
-        label_names,
-    )
+    volumes = (drawing.shown(each, close) for each in (image, labels, raters, truth))
+    _draw_truth(canvas, *volumes, aspect=aspect, label_names=label_names)
     return canvas.plot
 
 
@@ -106,7 +102,7 @@ def _draw_modalities(cells, image, modalities, aspect) -> None:
     drawing.letter_sides(cells[0])
 
 
-def _draw_truth(canvas, image, labels, raters, truth, aspect, label_names) -> None:
+def _draw_truth(canvas, image, labels, raters, truth, *, aspect, label_names) -> None:
     cells = canvas.cells[1]
     for cell in cells[4:]:
         cell.set_visible(False)
@@ -148,7 +144,7 @@ def _draw_truth(canvas, image, labels, raters, truth, aspect, label_names) -> No
         canvas.colour_bar(cell, shown, unit)
 
 
-def _close_up(tumour, head) -> tuple[slice, slice]:
+def _close_up(tumour, head) -> tuple[slice, ...]:
     """Return a window with the shape of `head` that just holds the tumour."""
     if not tumour.any() or head == (slice(None), slice(None)):
         return head

@@ -161,8 +161,8 @@ def against_train_size(
             colour, marker = _COLOURS[number % 8], _MARKERS[number % 8]
             ends = np.stack([mean - line.low, line.high - mean])
             ends = np.where(np.isfinite(ends), np.maximum(ends, 0.0), 0.0)
-            style = {"color": colour, "marker": marker, "markersize": 5, "capsize": 3}
-            axis.errorbar(x, mean, ends, label=name, **style)
+            style = {"color": colour, "marker": marker, "label": name}
+            axis.errorbar(x, mean, ends, markersize=5, capsize=3, **style)
             number += 1
         axis.set(xlabel="training patients", ylabel=label, xticks=list(sizes))
         axis.grid(alpha=0.3)
@@ -234,8 +234,8 @@ def _scale(side, values) -> None:
 
 def _fit_height(axis, start: float) -> None:
     """Scale an axis to what its lines show from `start` on."""
-    values = [y[x >= start] for x, y in (line.get_data() for line in axis.lines)]
-    values = np.concatenate([np.asarray(each) for each in values]) if values else []
+    lines = [y[x >= start] for x, y in (line.get_data() for line in axis.lines)]
+    values = np.concatenate([np.asarray(each) for each in [[], *lines]])
     if len(values):
         low, high = float(np.min(values)), float(np.max(values))
         margin = max(0.08 * (high - low), 1e-3)

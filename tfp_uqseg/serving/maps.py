@@ -104,7 +104,13 @@ def read_means(
             volumes.append(array[prepared.box])
         slices = np.moveaxis(np.stack(volumes, axis=-1), 2, 0)  # (z, H, W, K)
         means.append(np.ascontiguousarray(slices[holds_brain(prepared)]))
-    return prediction.of_means(means, counts, **settings)
+    return prediction.of_means(
+        means,
+        counts,
+        num_draws=settings["num_draws"],
+        num_latent_draws=settings["num_latent_draws"],
+        seed=settings["seed"],
+    )
 
 
 def _draws_of(summary: dict) -> dict[str, int]:
@@ -201,8 +207,8 @@ def write_draws(
         regions: K names.
         prepared: The study.
     """
-    where = holds_brain(prepared)
-    bits = np.packbits(found.draw_masks, axis=0)  # (bytes, z with brain, H, W, K)
+    where, masks = holds_brain(prepared), np.asarray(found.draw_masks)
+    bits = np.packbits(masks, axis=0)  # (bytes, z with brain, H, W, K)
     planes = np.zeros((len(where), *bits.shape[2:], bits.shape[0]), np.uint8)
     planes[where] = np.moveaxis(bits, 0, -1)
     box = pipeline.from_slices(planes, prepared)  # (x, y, z, K, bytes)
@@ -210,7 +216,7 @@ def write_draws(
     np.savez_compressed(
         place / f"{case_id}_draws.npz",
         masks=np.ascontiguousarray(full),
-        num_draws=len(found.draw_masks),
+        num_draws=len(masks),
         regions=np.array(regions),
     )
 
@@ -270,7 +276,7 @@ def region_values(
     for k, region in enumerate(regions):
         drawn = found.voxel_counts[:, k] * voxel
         inside = masks[..., k]
-        values = {"volume_ml": float(inside.sum() * voxel)}
+        values: dict[str, object] = {"volume_ml": float(inside.sum() * voxel)}
         values.update(volumes_module.volume_statistics(drawn))
         values["volumes_ml"] = [float(volume) for volume in drawn]
         for name in UNCERTAINTIES:

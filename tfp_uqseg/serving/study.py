@@ -186,7 +186,8 @@ def predict_cases(
                 return job, reader.submit(_load, model, job)
             return None
 
-        ahead, last = read_next(), None
+        ahead = read_next()
+        last: tuple | None = None
         while ahead is not None:
             (job, loading), error = ahead, None
             try:

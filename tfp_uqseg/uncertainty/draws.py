@@ -108,7 +108,8 @@ def predict(
 
 def _run(plan: _Plan, images, earlier, num_draws, progress) -> Prediction:
     """Return the prediction of all chunks of the images."""
-    parts, kept, counts, members = [], [], 0, len(plan.members)
+    parts, kept, members = [], [], len(plan.members)
+    counts: np.ndarray | int = 0
     before = [] if earlier is None else earlier.running_means()
     chunk = plan.batch_size * max(1, _BATCHES_PER_CHUNK // members)
     for start in range(0, len(images), chunk):
@@ -123,7 +124,7 @@ def _run(plan: _Plan, images, earlier, num_draws, progress) -> Prediction:
             done = min(start + chunk, len(images))
             progress(done * num_draws, len(images) * num_draws)
     if earlier is not None:
-        counts = np.concatenate([earlier.voxel_counts, counts])
+        counts = np.concatenate([earlier.voxel_counts, np.asarray(counts)])
     total = plan.last * members
     reported = max(total, num_draws) if members == 1 else total
     return prediction.of_means(
@@ -186,9 +187,8 @@ def logits(
         Mean and standard deviation, float32 (N, ..., K) each, logits; the latter is 0
         for a network without a Gaussian head.
     """
-    return tuple(
-        _run_one(model, images, draw, seed, latent_draw, batch_size, moments.logits)
-    )
+    both = _run_one(model, images, draw, seed, latent_draw, batch_size, moments.logits)
+    return both[0], both[1]
 
 
 def _probabilities(net, drawn) -> list[tf.Tensor]:
@@ -279,15 +279,15 @@ def _run_chunk(plan: _Plan, images, earlier):
     padded = [_pad(plan.members[0], batch) for batch in batches]
     features = [[_features(net, x, plan.batch_size) for x in padded] for net in nets]
     valid = [_valid(plan.members[0], batch) for batch in batches]
-    inner, nested, states = tf.constant(plan.inner), None, None
-    if earlier:
-        states = [[_pad(plan.members[0], x[cut]) for x in earlier] for cut in cuts]
+    inner, nested = tf.constant(plan.inner), None
+    before = [[_pad(plan.members[0], x[cut]) for x in earlier] for cut in cuts]
+    states = before if earlier else []
     counts, kept = [], []
     for number, place, key in plan.drawn():
         net, count = nets[place], 0
         weights = net.draw_weights(key)
         drawn = [(each, key, weights, inner) for each in features[place]]
-        if states is None:
+        if not states:
             states = [
                 moments.zeros(net, each, variances=plan.variances) for each in drawn
             ]
@@ -307,8 +307,8 @@ def _run_chunk(plan: _Plan, images, earlier):
         [_crop(mean.numpy(), batch) for mean in state]
         for state, batch in zip(states, batches, strict=True)
     ]
-    masks = np.stack(kept) if plan.masks else None
-    return cropped, np.stack(counts).astype(np.int64), masks
+    inside = np.stack(kept) if plan.masks else None
+    return cropped, np.stack(counts).astype(np.int64), inside
 
 
 def _features(net: network.DrawnNetwork, images: tf.Tensor, batch_size: int) -> list:

@@ -76,7 +76,8 @@ def predict(
     settings = {"batch_size": batch_size, "num_latent_draws": num_latent_draws}
     moments, counts = _Moments(), []
     for draw in range(networks):
-        p, found = 0.0, {}
+        p: np.ndarray | float = 0.0
+        found = {}
         for done, transform in enumerate(sorted(set(chosen)), 1):
             looked = _look(model, images, transform, draw, seed, settings)
             p = p + np.float32(chosen.count(transform)) * looked
@@ -85,7 +86,7 @@ def predict(
                 part = num_draws * done // len(set(chosen))
                 pairs = len(images) * (draw * num_draws + part)
                 progress(pairs, len(images) * networks * num_draws)
-        moments.add(p / np.float32(num_draws))
+        moments.add(np.asarray(p) / np.float32(num_draws))
         counts += [found[transform] for transform in chosen]
     inner = 1
     if network.of(_members(model)[0]).has_latents:

@@ -24,7 +24,7 @@ def volume_statistics(volumes: np.ndarray) -> dict[str, object]:
     ([1.0, 3.0], 0.5)
     """
     volumes = np.asarray(volumes, np.float64)
-    result = {
+    result: dict[str, object] = {
         "volume_median_ml": float(np.median(volumes)),
         "volume_interval_ml": None,
         "interval_level": None,
