@@ -14,6 +14,7 @@ sys.path[:0] = [str(HERE / "_ext")]
 
 import inventories  # noqa: E402
 import sphinx.application  # noqa: E402
+from docutils import nodes  # noqa: E402
 
 import tfp_uqseg  # noqa: E402
 
@@ -87,7 +88,7 @@ html_theme_options = {"navigation_with_keys": True}
 
 
 def setup(app: sphinx.application.Sphinx) -> None:
-    """Keep napoleon from the docstrings of attributes, and private bases from the page.
+    """Keep napoleon from the docstrings of attributes, and idle bases from the page.
 
     Napoleon reads what stands before a colon in such a docstring as a type.
     """
@@ -105,6 +106,12 @@ def setup(app: sphinx.application.Sphinx) -> None:
             at = bases.index(private[0])
             bases[at : at + 1] = private[0].__bases__
 
+    def drop_plain(app, doctree):
+        for line in list(doctree.findall(nodes.paragraph)):
+            if line.astext() == "Bases: object":
+                line.parent.remove(line)
+
     app.connect("autodoc-process-bases", show_public)
+    app.connect("doctree-read", drop_plain)
     app.connect("autodoc-process-docstring", put_aside, priority=400)
     app.connect("autodoc-process-docstring", put_back, priority=600)
