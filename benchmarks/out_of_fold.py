@@ -204,11 +204,11 @@ def page(result: dict) -> str:
 
 
 def text_of(found: dict | None, places: int, sign: str) -> str:
-    """Return mean and interval as text that no line ends within."""
+    """Return mean and interval as text."""
     if found is None:
         return ""
     middle, *ends = (f"{found[k]:{sign}.{places}f}" for k in ("mean", "low", "high"))
-    return f"{middle} [{', '.join(ends)}]".replace(" ", "\N{NO-BREAK SPACE}")
+    return f"{middle} [{', '.join(ends)}]"
 
 
 def _write_fold(options, fold: int, validation: int = 6) -> None:

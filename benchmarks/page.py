@@ -97,27 +97,37 @@ def _section(result: dict) -> str:
             f"{k.replace('_', ' ')}: {v}" for k, v in result["settings"].items()
         )
         lines.append(f"{said[0].upper()}{said[1:]}.\n")
-    lines.append("| | median | range | unit | |\n|---|---|---|---|---|")
-    for row in result["rows"]:
-        span = (
-            ""
-            if row["low"] is None
-            else f"{_short(row['low'])} to {_short(row['high'])}"
-        )
-        cells = (row["name"], _short(row["median"]), span, row["unit"], row["note"])
-        lines.append(f"| {' | '.join(cells)} |")
+    rows = [
+        (row["name"], _short(row["median"]), _span(row), row["unit"], row["note"])
+        for row in result["rows"]
+    ]
+    lines += _table(("", "median", "range", "unit", ""), rows)
     if result["ratios"]:
-        lines.append("\n| ratio | | |\n|---|---|---|")
-        for ratio in result["ratios"]:
-            lines.append(f"| {ratio['name']} | {_number(ratio)} | {ratio['note']} |")
+        rows = [
+            (each["name"], _number(each), each["note"]) for each in result["ratios"]
+        ]
+        lines += ["", *_table(("ratio", "median [range]", ""), rows)]
     return "\n".join(lines) + "\n\n"
+
+
+def _table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
+    """Return the lines of a table, without the columns that are empty."""
+    kept = [place for place in range(len(heads)) if any(row[place] for row in rows)]
+    lines = [tuple(heads), ("---",) * len(heads), *rows]
+    return [f"| {' | '.join(line[place] for place in kept)} |" for line in lines]
+
+
+def _span(row: dict) -> str:
+    if row["low"] is None:
+        return ""
+    return f"{_short(row['low'])} to {_short(row['high'])}"
 
 
 def _number(item: dict) -> str:
     if item["median"] is None:
         return "-"
     low, high = _short(item["low"]), _short(item["high"])
-    return _unbroken(f"{_short(item['median'])} [{low}, {high}]")
+    return f"{_short(item['median'])} {_unbroken(f'[{low}, {high}]')}"
 
 
 def _unbroken(text: str) -> str:
@@ -126,7 +136,9 @@ def _unbroken(text: str) -> str:
 
 
 def _short(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3g}"
+    if value is None:
+        return "-"
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 if __name__ == "__main__":

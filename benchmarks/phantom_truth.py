@@ -202,7 +202,8 @@ def page(result: dict) -> str:
             found = network["shifts"][shift]
             cost = out_of_fold.text_of(found["dice"], 2, "+")
             alarm = out_of_fold.text_of(found["auroc"], 2, "") or "-"
-            cells.append(f"{cost}; {alarm}")
+            pair = (each.replace(" ", "\N{NO-BREAK SPACE}") for each in (cost, alarm))
+            cells.append("; ".join(pair))
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 

@@ -24,8 +24,10 @@ project_copyright = f"2026, {author}"
 release = version = tfp_uqseg.__version__
 
 extensions = [
+    "breaks",
     "mathml",
     "myst_nb",
+    "notebooks",
     "sphinx.ext.autodoc",
     "sphinx.ext.intersphinx",
     "sphinx.ext.napoleon",
@@ -40,6 +42,7 @@ for notebook in sorted((HERE.parent / "tutorials").glob("*.ipynb")):
     shutil.copyfile(notebook, HERE / "tutorials" / notebook.name)
 
 nb_execution_mode = "off"
+nb_merge_streams = True
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath", "fieldlist"]
 myst_heading_anchors = 3
 default_role = "literal"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import pathlib
 import re
 import shlex
@@ -100,6 +101,53 @@ def test_the_readme_has_the_two_commands():
 def test_links_between_pages_lead_somewhere(path):
     targets = re.findall(r"\]\((?!https?:)([^)#\s]+)(?:#[^)]*)?\)", path.read_text())
     assert not [name for name in targets if not (path.parent / name).exists()]
+
+
+def test_every_notebook_is_on_the_tutorials_page():
+    page = (ROOT / "docs" / "tutorials" / "index.md").read_text()
+    notebooks = sorted(path.name for path in (ROOT / "tutorials").glob("*.ipynb"))
+    assert re.findall(r"\]\((.+\.ipynb)\)", page) == notebooks
+
+
+@pytest.fixture
+def extension(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "docs" / "_ext")
+    return importlib.import_module
+
+
+@pytest.mark.parametrize(
+    ("formula", "expected"),
+    [
+        (r"\bar p_i", "<msub><mover><mi>p</mi><mo>ˉ</mo></mover><mi>i</mi></msub>"),
+        (
+            r"\bar p_i^2",
+            "<msubsup><mover><mi>p</mi><mo>ˉ</mo></mover><mi>i</mi><mn>2</mn></msubsup>",
+        ),
+        (r"\log p", "<mi>log</mi><mo>⁡</mo><mspace /><mi>p</mi>"),
+        (r"2\log(", "<mn>2</mn><mspace /><mi>log</mi><mo>⁡</mo><mo>(</mo>"),
+        (r"a := b", "<mi>a</mi><mo>≔</mo><mi>b</mi>"),
+        (r"\{a\|b\}", "<mo>{</mo><mi>a</mi><mo>‖</mo><mi>b</mi><mo>}</mo>"),
+    ],
+)
+def test_formulas_are_set_as_by_tex(extension, formula, expected):
+    from docutils.utils.math import latex2mathml
+
+    mathml = extension("mathml").mend(latex2mathml.tex2mathml(formula))
+    mathml = re.sub(r" (accent|stretchy|width|xmlns)=\"[^\"]*\"|\n *", "", mathml)
+    assert mathml == f"<math>{expected}</math>"
+
+
+def test_lines_break_at_the_joints_of_long_names_and_not_in_intervals(extension):
+    set_breaks = extension("breaks").set_breaks
+    code = '<code class="docutils literal">{}</code>'
+    assert set_breaks(code.format("a_name")) == code.format("a_name")
+    assert set_breaks(code.format("{case}_mean_of.nii.gz")) == code.format(
+        "{case}_<wbr>mean_<wbr>of.<wbr>nii.<wbr>gz"
+    )
+    whole = '<span class="interval">[-.1, .2]</span>'
+    assert set_breaks('<p title="[-.1, .2]">.1 [-.1, .2]</p>') == (
+        f'<p title="[-.1, .2]">.1 {whole}</p>'
+    )
 
 
 @pytest.fixture(scope="module")

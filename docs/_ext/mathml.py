@@ -2,21 +2,109 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree
+
 from docutils import nodes
 from docutils.utils.math import latex2mathml
-from sphinx.application import Sphinx
-from sphinx.writers.html5 import HTML5Translator
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
+    from sphinx.writers.html5 import HTML5Translator
+
+_NAMESPACE = "http://www.w3.org/1998/Math/MathML"
+_ACCENTS = frozenset(latex2mathml.accents.values())
+_APPLY = "\N{FUNCTION APPLICATION}"
+ElementTree.register_namespace("", _NAMESPACE)
+
+
+def mend(mathml: str) -> str:
+    r"""Set what docutils sets otherwise than TeX: `\hat p_i`, `\log p` and `:=`.
+
+    An index of an accented letter stands beside it and not below, a function keeps a
+    thin space from its neighbours, the two signs of a definition stand as one, and a
+    brace or double bar that nobody asked to stretch does not.
+    """
+    root = ElementTree.fromstring(mathml.replace("&ApplyFunction;", _APPLY))
+    for parent in list(root.iter()):
+        _join_definitions(parent)
+        _space_functions(parent)
+        _keep_height(parent)
+        for place, child in enumerate(parent):
+            if child.tag == _tag("munderover") and child[2].text in _ACCENTS:
+                parent[place] = _indexed(child)
+    for power in root.iter(_tag("msup")):
+        if power[0].tag == _tag("msub"):
+            power.tag, power[:1] = _tag("msubsup"), list(power[0])
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def _tag(name: str) -> str:
+    return f"{{{_NAMESPACE}}}{name}"
+
+
+def _indexed(child: ElementTree.Element) -> ElementTree.Element:
+    letter, index, accent = child
+    mended = ElementTree.Element(_tag("msub"))
+    over = ElementTree.SubElement(mended, _tag("mover"), accent="true")
+    over.extend([letter, accent])
+    mended.append(index)
+    mended.tail = child.tail
+    return mended
+
+
+def _join_definitions(parent: ElementTree.Element) -> None:
+    for first, second in zip(list(parent), list(parent)[1:], strict=False):
+        if (first.text, second.text) == ("\N{RATIO}", "="):
+            first.text = "\N{COLON EQUALS}"
+            parent.remove(second)
+
+
+def _space_functions(parent: ElementTree.Element) -> None:
+    children = list(parent)
+    for place, child in enumerate(children):
+        if child.text != _APPLY:
+            continue
+        if place > 1 and _ends(children[place - 2]):
+            _insert_space(parent, children[place - 1], 0)
+        following = children[place + 1 : place + 2]
+        if following and not _opens(following[0]):
+            _insert_space(parent, child, 1)
+
+
+def _keep_height(parent: ElementTree.Element) -> None:
+    # An `mrow` begins and ends with what `\left` and `\right` stand before.
+    inner = list(parent)[1:-1] if parent.tag == _tag("mrow") else list(parent)
+    for child in inner:
+        plain = child.tag == _tag("mo") and "minsize" not in child.attrib
+        if plain and child.text in ("{", "}", "\N{DOUBLE VERTICAL LINE}"):
+            child.attrib.setdefault("stretchy", "false")
+
+
+def _ends(element: ElementTree.Element) -> bool:
+    if element.tag == _tag("mo"):
+        return element.text in tuple(")]}|")
+    return element.tag != _tag("mspace")
+
+
+def _opens(element: ElementTree.Element) -> bool:
+    return element.tag == _tag("mspace") or (element.text or "") in tuple("([{|")
+
+
+def _insert_space(parent, beside: ElementTree.Element, after: int) -> None:
+    place = list(parent).index(beside) + after
+    parent.insert(place, ElementTree.Element(_tag("mspace"), width="0.1667em"))
 
 
 def visit_inline(translator: HTML5Translator, node: nodes.math) -> None:
     """Write an inline formula."""
-    translator.body.append(latex2mathml.tex2mathml(node.astext()))
+    translator.body.append(mend(latex2mathml.tex2mathml(node.astext())))
     raise nodes.SkipNode
 
 
 def visit_block(translator: HTML5Translator, node: nodes.math_block) -> None:
     """Write a displayed formula, which scrolls by itself on a narrow screen."""
-    mathml = latex2mathml.tex2mathml(node.astext(), as_block=True)
+    mathml = mend(latex2mathml.tex2mathml(node.astext(), as_block=True))
     translator.body.append(f'<div class="math">{mathml}</div>')
     raise nodes.SkipNode
 
