@@ -67,7 +67,7 @@ class Split:
     validation: tuple[str, ...] = ()
     test: tuple[str, ...] = ()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Check the parts.
 
         Raises:
