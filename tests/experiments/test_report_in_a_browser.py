@@ -32,6 +32,8 @@ OPTIONS = (
     "--disable-sync",
     "--hide-scrollbars",
 )
+#: Width of A4 between margins of 12 mm, CSS pixels.
+A4 = 703
 #: The least contrast of text, by the Web Content Accessibility Guidelines (AA).
 CONTRAST = 4.5
 
@@ -241,6 +243,20 @@ def test_on_paper_every_open_case_is_there_and_no_control(page):
     assert not slider.is_displayed()
     assert page.execute_script(GROUND) == "rgb(255, 255, 255)"
     assert page.execute_script(CONTRASTS)["contrast"] >= CONTRAST
+
+
+def test_no_column_is_cut_off_on_paper(page):
+    look(page, media="print", width=A4)
+    inside = page.execute_script(
+        "return [...document.querySelectorAll('table, .plots, .views')].map("
+        "(each) => each.getBoundingClientRect().right)"
+    )
+    assert max(inside) <= A4
+    boxes = "return [...document.querySelectorAll('.scroll')].map((each) => each."
+    seen, held = (
+        page.execute_script(boxes + f"{x}Width)") for x in ("client", "scroll")
+    )
+    assert seen == held
 
 
 GROUND = "return getComputedStyle(document.body).backgroundColor"

@@ -47,6 +47,41 @@ def test_a_draw_is_the_same_compiled_by_xla():
     np.testing.assert_allclose(draw(), compiled, atol=1e-6)
 
 
+KEYS = ([0, 0], [5, -7], [2**31 - 1, -(2**31)], [123, 456])
+
+
+@pytest.mark.parametrize("key", KEYS, ids=str)
+def test_noise_is_that_of_tensorflows_philox(key):
+    key, shape = tf.constant(key, tf.int32), [3, 5]
+    philox = {"seed": key, "alg": "philox"}
+    bits = tf.random.stateless_uniform(
+        shape, minval=None, maxval=None, dtype=tf.int32, **philox
+    )
+    folded = tf.random.experimental.stateless_fold_in(key, 9, alg="philox")
+    pairs = (
+        (noise.normal(key, shape), tf.random.stateless_normal(shape, **philox)),
+        (noise.uniform(key, shape), tf.random.stateless_uniform(shape, **philox)),
+        (noise.rademacher(key, shape), 1 - 2 * (bits.numpy() & 1)),
+        (noise.fold_in(key, 9), folded),
+    )
+    for ours, theirs in pairs:
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_noise_takes_few_operations():
+    graph = tf.function(lambda key: noise.normal(noise.fold_in(key, 3), [4]))
+    concrete = graph.get_concrete_function(tf.TensorSpec([2], tf.int32))
+    theirs = tf.function(
+        lambda key: tf.random.stateless_normal(
+            [4],
+            tf.random.experimental.stateless_fold_in(key, 3, alg="philox"),
+            alg="philox",
+        )
+    ).get_concrete_function(tf.TensorSpec([2], tf.int32))
+    ours, stock = (len(each.graph.get_operations()) for each in (concrete, theirs))
+    assert ours < 0.5 * stock
+
+
 def test_latent_turns_into_its_mean_outside_training_and_draws():
     parameters = tf.random.normal([2, 8, 8, 4])
     tensor = tf.convert_to_tensor(layers.GaussianLatent()(parameters))

@@ -135,6 +135,15 @@ def test_the_warm_up_holds_the_bounds_gradient_back():
     assert np.abs(gradient_of_the_bound(0.0)).max() == 0.0
 
 
+def test_a_step_of_training_is_traced_once():
+    model, traces = build("deterministic"), []
+    model.compile()
+    step = model.train_step
+    model.train_step = lambda batch: (traces.append(1), step(batch))[1]
+    model.fit(data(), epochs=2, verbose=0)
+    assert len(traces) == 1
+
+
 def test_validation_weighs_images_and_not_batches():
     model = build("deterministic")
     model.compile()

@@ -289,8 +289,8 @@ class Case:
         return names
 
     def _read_images(self, names: tuple[str, ...]) -> tuple[np.ndarray, nifti.Grid]:
-        image: np.ndarray | None = None
-        grid: nifti.Grid | None = None
+        image: np.ndarray
+        grid: nifti.Grid
         read: dict[Path, tuple[np.ndarray, nifti.Grid]] = {}
         for channel, name in enumerate(names):
             path, volume = self.image_paths[name], self.volume_indices.get(name)
@@ -300,7 +300,7 @@ class Case:
             array, own = read[path]
             if volume is not None:
                 array = _one_volume(array, volume, name, path, self.id)
-            if image is None or grid is None:
+            if channel == 0:
                 # Modalities outermost in memory: each is one block, as it is on disk.
                 grid = own
                 image = np.empty((*array.shape, len(names)), np.float32, order="F")
@@ -308,8 +308,6 @@ class Case:
             with np.errstate(over="ignore"):
                 image[..., channel] = array
             _check_image(image[..., channel], name, path, self.id)
-        if image is None or grid is None:
-            raise ValueError(f"Case {self.id}: `modalities` must name one at least.")
         return image, grid
 
     def _read_labels(self, path: Path, grid: nifti.Grid) -> np.ndarray:

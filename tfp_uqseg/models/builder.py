@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import typing
 
 import tf_keras
 
@@ -163,11 +164,10 @@ def _ensemble(settings: dict) -> ensemble.Ensemble:
     settings = dict(settings)
     count = _checks.positive_integer("num_members", settings.pop("num_members"))
     name, seed = settings.pop("method"), settings.pop("seed")
-    members = [
-        build(ENSEMBLES[name], seed=ensemble.member_seed(seed, index), **settings)
-        for index in range(count)
-    ]
-    alone = [each for each in members if isinstance(each, segmenter.Segmenter)]
+    seeds = (ensemble.member_seed(seed, index) for index in range(count))
+    members = [build(ENSEMBLES[name], seed=own, **settings) for own in seeds]
+    # No method of ENSEMBLES is an ensemble itself.
+    alone = typing.cast("list[segmenter.Segmenter]", members)
     return ensemble.Ensemble(alone, method=name, seed=seed)
 
 
