@@ -327,6 +327,54 @@ def test_the_page_shows_what_the_file_of_results_holds(out_of_fold):
 
 
 @pytest.fixture
+def same_time():
+    return importlib.import_module("benchmarks.same_time")
+
+
+def scored(dice, region="WT"):
+    """Rows of patients as `evaluate` writes them, in an order of their own."""
+    nothing = {"image_dice": None, "nll": None, "ece": None, "volume_covered": None}
+    return [
+        {"case": f"case_{i}", "region": region, "dice": d, **nothing}
+        for i, d in reversed(list(enumerate(dice)))
+    ]
+
+
+def test_methods_are_compared_patient_by_patient_and_region_by_region(same_time):
+    records = {
+        "one": scored([0.5, 0.7]) + scored([0.1, 0.2], "ET"),
+        "other": scored([0.6, 0.9])[::-1] + scored([0.1, 0.2], "ET"),
+    }
+    found = same_time.summarise(records)
+    assert found["patients"]["case_1"]["WT"] == {"one": 0.7, "other": 0.9}
+    assert found["methods"]["other"]["WT"]["dice"]["mean"] == pytest.approx(0.75)
+    assert found["methods"]["one"]["ET"]["median_dice"] == pytest.approx(0.15)
+    (pair,) = found["differences"]
+    assert pair == "other - one"
+    assert found["differences"][pair]["WT"]["dice"]["mean"] == pytest.approx(0.15)
+    assert found["differences"][pair]["ET"]["dice"]["high"] == 0.0
+    with pytest.raises(ValueError, match="same patients"):
+        same_time.summarise({"one": scored([0.5, 0.7]), "other": scored([0.6])})
+
+
+def test_few_patients_have_a_row_each_and_many_have_intervals(same_time):
+    settings = {
+        "settings": {"minutes": 15.0, "draws": 20},
+        "epochs": {"one": 3, "other": 2},
+        "machine": {"processor": "some"},
+    }
+    few = {"one": scored([0.5, 0.7]), "other": scored([0.6, 0.9])}
+    text = same_time.page({**settings, **same_time.summarise(few)})
+    assert "| case_0 | 0.500 | 0.600 |" in text
+    assert "| mean | 0.600 | 0.750 |" in text
+    many = {"one": scored([0.5] * 7), "other": scored([0.6] * 7)}
+    text = same_time.page({**settings, **same_time.summarise(many)})
+    assert "| one | 0.500 | 0.500 [0.500, 0.500] |" in text
+    assert "| other - one | +0.100 [+0.100, +0.100] |" in text
+    assert "`one` 3, `other` 2" in text
+
+
+@pytest.fixture
 def phantom_truth():
     return importlib.import_module("benchmarks.phantom_truth")
 

@@ -91,6 +91,18 @@ def test_it_warns_and_sets_exercises_with_folded_solutions(cells):
     assert text.count("<summary>Solution") == text.count("<details>")
 
 
+def test_the_code_of_a_cell_of_exercises_lies_in_its_solutions(cells):
+    """`run.py` executes what is folded: no other code may stand in the text."""
+    for cell in cells:
+        text = "".join(cell["source"])
+        if cell["cell_type"] == "markdown" and "<details>" in text:
+            folded = "".join(re.findall(r"<details>.*?</details>", text, re.DOTALL))
+            blocks = re.findall(r"```python\n(.*?)```", folded, re.DOTALL)
+            assert len(blocks) == text.count("```python")
+            for block in blocks:
+                ast.parse(block)
+
+
 def test_one_cell_holds_the_parameters_and_their_small_values(code):
     tagged = [c for c in code if "parameters" in c["metadata"].get("tags", [])]
     assert len(tagged) == 1

@@ -4,6 +4,7 @@
     python tutorials/run.py --check    run copies with small values, keep nothing
 
 The small values stand in the metadata, entry `small`, of the cell tagged `parameters`.
+The code of folded solutions runs too, as a cell of its own that is not kept.
 Notebooks work in a temporary folder, so that what they write is gone afterwards.
 """
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import concurrent.futures
 import pathlib
+import re
 import sys
 import tempfile
 import time
@@ -21,6 +23,7 @@ import nbformat
 
 FOLDER = pathlib.Path(__file__).resolve().parent
 MAX_SECONDS = 900
+SOLUTION = {"tags": ["solution"]}
 
 
 def run(path: pathlib.Path, *, small: bool) -> nbformat.NotebookNode:
@@ -34,6 +37,7 @@ def run(path: pathlib.Path, *, small: bool) -> nbformat.NotebookNode:
     notebook = nbformat.read(path, as_version=4)
     if small:
         use_small_values(notebook)
+    add_solutions(notebook)
     with tempfile.TemporaryDirectory() as folder:
         client = nbclient.NotebookClient(
             notebook,
@@ -65,6 +69,18 @@ def use_small_values(notebook: nbformat.NotebookNode) -> None:
     cells[0].source = cells[0].metadata["small"]
 
 
+def add_solutions(notebook: nbformat.NotebookNode) -> None:
+    """Put the code of every folded solution in a cell of its own, where it stands."""
+    cells = []
+    for cell in notebook.cells:
+        cells.append(cell)
+        if cell.cell_type == "markdown":
+            for folded in re.findall(r"<details>.*?</details>", cell.source, re.DOTALL):
+                for code in re.findall(r"```python\n(.*?)```", folded, re.DOTALL):
+                    cells.append(nbformat.v4.new_code_cell(code, metadata=SOLUTION))
+    notebook.cells = cells
+
+
 def complaints(notebook: nbformat.NotebookNode) -> list[str]:
     """Return what the notebook wrote to standard error."""
     return [
@@ -83,12 +99,15 @@ def run_one(path: pathlib.Path, *, small: bool) -> bool:
     except nbclient.exceptions.CellExecutionError as error:
         print(f"{path.name} failed:\n{error}", flush=True)
         return False
-    for text in complaints(notebook):
+    told = complaints(notebook)
+    for text in told:
         print(f"{path.name} wrote to standard error:\n{text}")
     if not small:
+        kept = [each for each in notebook.cells if each.metadata != SOLUTION]
+        notebook.cells = kept
         nbformat.write(notebook, path)
     print(f"{path.name}: {time.monotonic() - start:.0f} s", flush=True)
-    return not complaints(notebook)
+    return not told
 
 
 def main() -> int:
