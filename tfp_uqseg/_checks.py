@@ -67,6 +67,26 @@ def is_keras3(kind: type) -> bool:
     return kind.__module__.partition(".")[0] == "keras"
 
 
+def keras2(name: str, given) -> None:
+    """Raise if something is of Keras 3, with which these layers cannot work.
+
+    Args:
+        name: The argument's name.
+        given: An object, a list of them, or anything else.
+
+    Raises:
+        ValueError: If it, or one of the list, is of the package `keras` 3.
+    """
+    for each in given if isinstance(given, (list, tuple)) else [given]:
+        kinds = type(each).__mro__ if not isinstance(each, type) else each.__mro__
+        if any(is_keras3(kind) for kind in kinds):
+            raise ValueError(
+                f"`{name}` must be of Keras 2, the package `tf_keras`; got "
+                f"{type(each).__module__}.{type(each).__name__}, of Keras 3 (`keras`, "
+                "`tf.keras`). Write `tf_keras` in its place."
+            )
+
+
 def same_shape(name: str, array, other_name: str, other) -> None:
     """Raise unless the two arrays have one shape."""
     if tuple(array.shape) != tuple(other.shape):

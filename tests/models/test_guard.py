@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tf_keras
 
-from tfp_uqseg import models
+from tfp_uqseg import layers, models
 from tfp_uqseg.uncertainty import draws
 
 IMAGES = np.random.default_rng(0).normal(size=(4, 32, 32, 2)).astype(np.float32)
@@ -85,6 +85,22 @@ def test_keras_3_is_refused_by_fit_and_by_draws():
     other = keras.Sequential([keras.Input((32, 32, 2)), keras.layers.Conv2D(1, 3)])
     with pytest.raises(ValueError, match=r"`model` must be of Keras 2"):
         draws.predict(other, IMAGES, 2)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        layers.Convolution2DFlipout(2, 3),
+        layers.Convolution2DTransposeReparameterization(2, 3),
+        layers.DenseLocalReparameterization(2),
+        layers.GaussianLatent(),
+        layers.ChannelDropout(0.3),
+    ],
+    ids=lambda layer: type(layer).__name__,
+)
+def test_a_tensor_of_keras_3_is_refused_by_layers(layer):
+    with pytest.raises(ValueError, match=r"`inputs` must be of Keras 2.*`tf_keras`"):
+        layer(keras.Input((8, 8, 2)))
 
 
 def test_unscaled_images_are_not_predicted():

@@ -59,6 +59,7 @@ class ChannelDropout(tf_keras.layers.Layer):
 
     def call(self, inputs, training=None):
         """Apply the mask that the situation asks for."""
+        _checks.keras2("inputs", inputs)
         scope = noise.current()
         if isinstance(scope, noise.DrawScope):
             return inputs * scope.weights_of(self)[0]

@@ -148,6 +148,11 @@ class BayesianKernel:
         """Return the kernel of the network draw `key`, in the compute dtype."""
         return (tf.cast(self.sample_kernel(key), self.compute_dtype),)
 
+    def __call__(self, inputs, *args, **kwargs):
+        """Apply the layer, to tensors of Keras 2 alone."""
+        _checks.keras2("inputs", inputs)
+        return super().__call__(inputs, *args, **kwargs)
+
     def call(self, inputs, training=None):
         """Apply the layer; see the module's text for which kernel is used."""
         inputs = tf.cast(inputs, self.compute_dtype)

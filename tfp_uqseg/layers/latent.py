@@ -158,6 +158,7 @@ class GaussianLatent(PlainDistributionLambda):
 
     def call(self, inputs, training=None):
         """Return the distribution; see the class for the tensor it turns into."""
+        _checks.keras2("inputs", inputs)
         self._training_call = bool(training)
         return super().call(inputs)
 

@@ -8,8 +8,6 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
-from tfp_uqseg import _checks
-
 #: Scaled images stay far below; unscaled ones of any scanner exceed it.
 LARGEST_INTENSITY = 100.0
 _MARK = "tfp_uqseg: "
@@ -99,23 +97,3 @@ def plain_errors() -> Iterator[None]:
             raise
         words = re.split(r"\s*\[+\{\{", told[1])[0]
         raise ValueError(re.sub(r"\] ?\[", "", words).strip("[]\n\t ")) from None
-
-
-def check_keras(name: str, given) -> None:
-    """Raise if something is of Keras 3, with which these networks cannot work.
-
-    Args:
-        name: The argument's name.
-        given: An object, a list of them, or anything else.
-
-    Raises:
-        ValueError: If it, or one of the list, is of the package `keras` 3.
-    """
-    for each in given if isinstance(given, (list, tuple)) else [given]:
-        kinds = type(each).__mro__ if not isinstance(each, type) else each.__mro__
-        if any(_checks.is_keras3(kind) for kind in kinds):
-            raise ValueError(
-                f"`{name}` must be of Keras 2, the package `tf_keras`; got "
-                f"{type(each).__module__}.{type(each).__name__}, of Keras 3 (`keras`, "
-                "`tf.keras`). Write `tf_keras` in its place."
-            )

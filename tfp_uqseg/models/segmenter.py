@@ -5,8 +5,8 @@ from __future__ import annotations
 import tensorflow as tf
 import tf_keras
 
+from tfp_uqseg import _checks, losses, optimizers
 from tfp_uqseg import callbacks as kl_callbacks
-from tfp_uqseg import losses, optimizers
 from tfp_uqseg import metrics as overlap_metrics
 from tfp_uqseg.layers import kernel, noise
 from tfp_uqseg.models import deep_weight, guard
@@ -175,7 +175,7 @@ class Segmenter(tf_keras.Model):
             "loss": loss,
             "metrics": metrics,
         }.items():
-            guard.check_keras(name, given)
+            _checks.keras2(name, given)
         self.callback_memory.reset()
         super().compile(
             optimizer=optimizers.Adam(1e-3) if optimizer is None else optimizer,
@@ -224,7 +224,7 @@ class Segmenter(tf_keras.Model):
             ValueError: If images or masks cannot be right (extents that do not divide,
                 unscaled intensities, label ids), or a callback is of Keras 3.
         """
-        guard.check_keras("callbacks", callbacks)
+        _checks.keras2("callbacks", callbacks)
         if self.bayesian_layers and self._needs_warm_up(callbacks):
             self._warming_up = True
             warm_up = kl_callbacks.KLAnnealing(WARM_UP * epochs)
