@@ -121,13 +121,22 @@ def test_maps_have_the_affine_header_and_type_they_should(folder, case):
 def test_maps_are_those_of_the_draws_put_back_in_place(folder, case, model):
     prepared = preprocess.prepare(case.load(labels=False))
     images = pipeline.volume_slices(prepared)
-    prediction = draws.predict(model, images, 4, 7)
+    where = np.moveaxis(prepared.brain, 2, 0)
+    prediction = draws.predict(model, images, 4, 7, where=where)
     for name in serving.MAPS:
         array = np.moveaxis(getattr(prediction, name), 0, 2)
         full = preprocess.restore(array, prepared)
         for k, region in enumerate(REGIONS):
             written = read(folder, f"_{name}_{region}")
             np.testing.assert_allclose(written, full[..., k], atol=1e-6)
+
+
+def test_outside_the_brain_every_map_is_zero(folder, case):
+    study = case.load(labels=False)
+    outside = ~np.any(study.image != 0, axis=-1)
+    assert outside.any()
+    for path in folder.rglob("*.nii.gz"):
+        assert not nifti.read(path, case.id)[0][outside].any(), path.name
 
 
 def test_the_label_map_holds_the_nested_regions(folder):
@@ -159,8 +168,11 @@ def test_volumes_are_voxels_times_their_size(folder, summary, case, model):
     assert whole["volume_ml"] == pytest.approx(np.count_nonzero(ids) * voxel)
     prepared = preprocess.prepare(case.load(labels=False))
     images = pipeline.volume_slices(prepared)
-    nested = labels.contained("brats2018", REGIONS)
-    counts = draws.predict(model, images, 4, 7, contained=nested).voxel_counts
+    settings = {
+        "contained": labels.contained("brats2018", REGIONS),
+        "where": np.moveaxis(prepared.brain, 2, 0),
+    }
+    counts = draws.predict(model, images, 4, 7, **settings).voxel_counts
     assert (counts[:, 0] >= counts[:, 1]).all()
     assert (counts[:, 1] >= counts[:, 2]).all()
     assert counts.min() > 0

@@ -95,12 +95,24 @@ def test_without_a_limit_time_never_ends(watch):
     assert clock.progress(5) == 0.5
 
 
-def test_minutes_left_are_unknown_at_first_and_then_extrapolated(watch):
+def test_minutes_left_leave_out_what_happens_once(watch):
     clock = schedule.Clock(10, now=watch)
     clock.start()
-    assert math.isnan(clock.minutes_left(0))
-    watch.seconds += 120
-    assert clock.minutes_left(2) == pytest.approx(8.0)
+    watch.seconds += 600  # tracing
+    assert math.isnan(clock.minutes_left(0.1))
+    watch.seconds += 54
+    assert clock.minutes_left(1) == pytest.approx(9.0)
+
+
+def test_minutes_left_are_no_more_than_the_limit_leaves(watch):
+    clock = schedule.Clock(10, max_minutes=5, reserve=30, now=watch)
+    clock.start()
+    watch.seconds += 60
+    assert clock.minutes_left(0.5) == pytest.approx(3.5)
+    watch.seconds += 60
+    assert clock.minutes_left(1) == pytest.approx(2.5)
+    watch.seconds += 600
+    assert clock.minutes_left(2) == 0.0
 
 
 class Model:

@@ -285,3 +285,29 @@ def test_masks_cannot_be_gone_on_from():
 def test_one_draw_has_no_mutual_information_at_all(method, draws_asked):
     found = draws.predict(small(method), IMAGES[:3], draws_asked)
     assert not found.mutual_information.any()
+
+
+def test_where_nothing_may_be_there_is_no_tumour_and_no_doubt(model, prediction):
+    where = np.random.default_rng(1).random(IMAGES.shape[:-1]) < 0.5
+    found = draws.predict(model, IMAGES, num_draws=5, where=where, masks=True)
+    for name in NAMES:
+        map_ = getattr(found, name)
+        np.testing.assert_allclose(
+            map_[where], getattr(prediction, name)[where], atol=1e-6
+        )
+        assert not map_[~where].any()
+    assert not found.draw_masks[:, ~where].any()
+    counts = found.draw_masks.sum(axis=tuple(range(1, found.draw_masks.ndim - 1)))
+    # A network without draws keeps one.
+    np.testing.assert_array_equal(
+        found.voxel_counts, np.broadcast_to(counts, found.voxel_counts.shape)
+    )
+    assert (found.voxel_counts < prediction.voxel_counts).all()
+
+
+@pytest.mark.parametrize("where", [np.ones((11, 20, 17), bool), np.ones((11, 20, 18))])
+def test_where_must_be_a_truth_value_per_voxel(where):
+    with pytest.raises(
+        ValueError, match=r"`where` must be bool of shape \(11, 20, 18\)"
+    ):
+        draws.predict(small("deterministic"), IMAGES, where=where)

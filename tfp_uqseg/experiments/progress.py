@@ -77,14 +77,14 @@ class TrainingBar(tf_keras.callbacks.Callback):
         self._bar.update(batch + 1 - self._bar.n)
         left = self._clock.minutes_left(self._epoch + (batch + 1) / self._steps)
         values = _shown(logs, ("loss", "dice"))
-        self._bar.set_postfix_str(f"{values}, {_minutes(left)}", refresh=False)
+        self._bar.set_postfix_str(values + _minutes(left), refresh=False)
 
     def on_epoch_end(self, epoch, logs=None):
         """Replace the bar by a line."""
         self._bar.close()
         left = self._clock.minutes_left(epoch + 1)
         values = _shown(logs, ("loss", "dice", "val_loss", "val_dice"))
-        say(f"{self._title()}: {values}, {_minutes(left)}")
+        say(f"{self._title()}: {values}{_minutes(left)}")
 
     def on_train_end(self, logs=None):
         """Close what an early end left open."""
@@ -103,4 +103,4 @@ def _shown(logs: dict | None, names: tuple[str, ...]) -> str:
 
 
 def _minutes(left: float) -> str:
-    return "" if math.isnan(left) else f"{left:.1f} min left"
+    return "" if math.isnan(left) else f", {left:.1f} min left"

@@ -125,6 +125,7 @@ class Clock:
         self.reserve = reserve
         self._earlier, self._now = elapsed, now
         self._start: float | None = None
+        self._mark: tuple[float, float] | None = None
 
     def start(self) -> None:
         """Start counting; calls after the first change nothing."""
@@ -148,11 +149,22 @@ class Clock:
         return min(1.0, max(self.elapsed / budget, epochs / self.most_epochs))
 
     def minutes_left(self, epochs: float) -> float:
-        """Return the minutes left after `epochs` epochs, NaN if not yet known."""
-        progress = self.progress(epochs)
-        if progress <= 0.0:
+        """Return the minutes left after `epochs` epochs, NaN if not yet known.
+
+        The first call sets the mark from which the pace is told: what lies before it,
+        tracing the network above all, does not come again.
+        """
+        if self._mark is None:
+            self._mark = self.elapsed, epochs
+        (since, first), budget = self._mark, self.max_seconds - self.reserve
+        if epochs > first:
+            pace = (self.elapsed - since) / (epochs - first)
+            seconds = pace * (self.most_epochs - epochs)
+        elif math.isinf(budget):
             return math.nan
-        return self.elapsed * (1.0 - progress) / progress / 60.0
+        else:
+            seconds = math.inf
+        return max(0.0, min(seconds, budget - self.elapsed)) / 60.0
 
 
 class ProgressSchedule(tf_keras.callbacks.Callback):

@@ -58,6 +58,7 @@ class _Study:
     grid: nifti.Grid
     prepared: preprocess.Prepared
     images: np.ndarray
+    brain: np.ndarray
     earlier: prediction.Prediction | None
 
 
@@ -91,8 +92,8 @@ def predict_case(
         {case}_summary.json                         volumes in ml, means, settings
         {case}_draws.npz                            with `keep_draws`; see `read_draws`
 
-    The folder appears whole or not at all. Only slices that hold brain are run, and
-    memory does not grow with `num_draws`. Where the maps of fewer draws are there
+    The folder appears whole or not at all. Only slices that hold brain are run, outside
+    the brain every map is 0, and memory does not grow with `num_draws`. Where the maps of fewer draws are there
     already, with everything else the same, only the further draws are run: the result
     is that of all of them, to the last digit.
 
@@ -268,9 +269,10 @@ def _load(model, job: _Job) -> _Study:
             study.grid,
         )
     images = pipeline.volume_slices(prepared)  # (z, H, W, C)
-    images = images[maps.holds_brain(prepared)]
+    held = maps.holds_brain(prepared)
+    images, brain = images[held], np.moveaxis(prepared.brain, 2, 0)[held]
     settings = request_module.settings(model, job.case, job.request)
-    return _Study(settings, study.grid, prepared, images, earlier)
+    return _Study(settings, study.grid, prepared, images, brain, earlier)
 
 
 def _run(model, study: _Study, request, batch_size: int, progress):
@@ -282,6 +284,7 @@ def _run(model, study: _Study, request, batch_size: int, progress):
         request.seed,
         batch_size=batch_size,
         num_latent_draws=request.num_latent_draws,
+        where=study.brain,
         contained=labels.contained(request.label_scheme, request.regions),
         variances=False,
         masks=request.keep_draws,

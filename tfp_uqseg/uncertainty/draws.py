@@ -17,7 +17,7 @@ import tf_keras
 
 from tfp_uqseg import _checks
 from tfp_uqseg.layers import noise
-from tfp_uqseg.uncertainty import moments, network, prediction
+from tfp_uqseg.uncertainty import inputs, moments, network, prediction
 
 Prediction = prediction.Prediction
 
@@ -37,6 +37,7 @@ def predict(
     *,
     batch_size: int = 8,
     num_latent_draws: int | None = None,
+    where=None,
     contained=None,
     variances: bool = True,
     masks: bool = False,
@@ -64,6 +65,9 @@ def predict(
         batch_size: Images per call of the network.
         num_latent_draws: Inner draws per draw; None: 4 for a model with latents, else
             1.
+        where: (N, H, W) or (N, D, H, W) bool: voxels that may belong to a region, such
+            as the brain. Elsewhere probabilities and their uncertainties are 0, and no
+            voxel counts. None for everywhere.
         contained: (K, K) bool: row k marks the regions whose voxels count for region k
             too (`labels.contained`); None counts each region alone.
         variances: Whether to give variances beside the entropies.
@@ -77,10 +81,12 @@ def predict(
         A `Prediction`.
 
     Raises:
-        ValueError: Images of another rank or number of channels, or not finite; an
-            `earlier` prediction that these draws do not go on from, or with `masks`.
+        ValueError: Images of another rank or number of channels, or not finite; `where`
+            of another shape; an `earlier` prediction that these draws do not go on
+            from, or with `masks`.
     """
-    images = _check_images(model, images)
+    images = inputs.check(model, images)
+    where = inputs.check_where(where, images)
     num_draws = _checks.positive_integer("num_draws", num_draws)
     batch_size = _checks.positive_integer("batch_size", batch_size)
     members = getattr(model, "members", [model])
@@ -103,10 +109,11 @@ def predict(
         )
     if earlier is not None and stochastic:
         plan = plan.after(earlier, len(images))
-    return _run(plan, images, earlier if plan.first else None, num_draws, progress)
+    before = earlier if plan.first else None
+    return _run(plan, images, where, before, num_draws, progress)
 
 
-def _run(plan: _Plan, images, earlier, num_draws, progress) -> Prediction:
+def _run(plan: _Plan, images, where, earlier, num_draws, progress) -> Prediction:
     """Return the prediction of all chunks of the images."""
     parts, kept, members = [], [], len(plan.members)
     counts: np.ndarray | int = 0
@@ -115,7 +122,7 @@ def _run(plan: _Plan, images, earlier, num_draws, progress) -> Prediction:
     for start in range(0, len(images), chunk):
         part = slice(start, start + chunk)
         means, count, masks = _run_chunk(
-            plan, images[part], [mean[part] for mean in before]
+            plan, images[part], where[part], [mean[part] for mean in before]
         )
         parts.extend(means)
         kept.append(masks)
@@ -204,15 +211,15 @@ def _member(model, draw: int) -> tuple[network.DrawnNetwork, int]:
 
 def _run_one(model, images, draw, seed, inner, batch_size, run) -> list[np.ndarray]:
     """Return what `run` says of all images in one draw."""
-    images = _check_images(model, images)
+    images = inputs.check(model, images)
     net, draw = _member(model, draw)
     key = noise.draw_key(seed, draw)
     weights, inner = net.draw_weights(key), tf.constant(inner)
     parts = []
     for start in range(0, len(images), batch_size):
         batch = images[start : start + batch_size]
-        drawn = (net.prefix(_pad(model, batch)), key, weights, inner)
-        parts.append([_crop(found.numpy(), batch) for found in run(net, drawn)])
+        drawn = (net.prefix(inputs.pad(model, batch)), key, weights, inner)
+        parts.append([inputs.crop(found.numpy(), batch) for found in run(net, drawn)])
     return [np.concatenate(maps) for maps in zip(*parts, strict=True)]
 
 
@@ -268,7 +275,7 @@ class _Plan:
                 yield draw * len(self.members) + place + 1, place, key
 
 
-def _run_chunk(plan: _Plan, images, earlier):
+def _run_chunk(plan: _Plan, images, where, earlier):
     """Return the running means of a chunk, its voxels per draw (S, K), its masks."""
     nets = [network.of(member) for member in plan.members]
     size = plan.batch_size
@@ -276,11 +283,11 @@ def _run_chunk(plan: _Plan, images, earlier):
         size *= _BATCHES_PER_DRAW
     cuts = [slice(start, start + size) for start in range(0, len(images), size)]
     batches = [images[cut] for cut in cuts]
-    padded = [_pad(plan.members[0], batch) for batch in batches]
+    padded = [inputs.pad(plan.members[0], batch) for batch in batches]
     features = [[_features(net, x, plan.batch_size) for x in padded] for net in nets]
-    valid = [_valid(plan.members[0], batch) for batch in batches]
+    valid = [inputs.valid(plan.members[0], where[cut]) for cut in cuts]
     inner, nested = tf.constant(plan.inner), None
-    before = [[_pad(plan.members[0], x[cut]) for x in earlier] for cut in cuts]
+    before = [[inputs.pad(plan.members[0], x[cut]) for x in earlier] for cut in cuts]
     states = before if earlier else []
     counts, kept = [], []
     for number, place, key in plan.drawn():
@@ -299,12 +306,12 @@ def _run_chunk(plan: _Plan, images, earlier):
             )
             count = count + voxels.numpy()
             if plan.masks:
-                masks.append(_crop(inside.numpy(), batch))
+                masks.append(inputs.crop(inside.numpy(), batch))
         counts.append(count)
         if plan.masks:
             kept.append(np.concatenate(masks))
     cropped = [
-        [_crop(mean.numpy(), batch) for mean in state]
+        [inputs.crop(mean.numpy(), batch) for mean in state]
         for state, batch in zip(states, batches, strict=True)
     ]
     inside = np.stack(kept) if plan.masks else None
@@ -330,71 +337,3 @@ def _nested(contained, state: list[tf.Tensor]) -> tf.Tensor:
             f"region; got {contained.shape}."
         )
     return tf.constant(contained, tf.float32)
-
-
-def _check_images(model: tf_keras.Model, images) -> np.ndarray:
-    if any(_checks.is_keras3(kind) for kind in type(model).__mro__):
-        raise ValueError(
-            "`model` must be of Keras 2, the package `tf_keras`; got one of Keras 3. "
-            "Build it with `models.build` or `tf_keras`."
-        )
-    images = np.asarray(images)
-    if images.dtype.kind not in "fiu":
-        raise ValueError(f"`images` must be numbers; got dtype {images.dtype}.")
-    expected = getattr(model, "input_shape", None)
-    if isinstance(expected, tuple) and (
-        images.ndim != len(expected) or expected[-1] not in (None, images.shape[-1])
-    ):
-        raise ValueError(
-            f"`images` must have shape {('N', *expected[1:])} (the model's input); got "
-            f"{images.shape}."
-        )
-    if len(images) == 0:
-        raise ValueError("`images` must hold at least one image; got none.")
-    if images.dtype.kind == "f" and not np.isfinite(images).all():
-        raise ValueError("`images` must be finite; found NaN or infinite values.")
-    largest = getattr(model, "largest_intensity", np.inf)
-    if not -largest <= images.min() <= images.max() <= largest:
-        raise ValueError(
-            "`images` must be scaled as in training, as z-scores or to 0..1; got "
-            f"{images.min():.4g} to {images.max():.4g}. `preprocess.prepare` does it."
-        )
-    return images
-
-
-def _padded_extents(model: tf_keras.Model, extents: tuple) -> list[int]:
-    """Return the extents at which the network runs images of `extents`."""
-    divisor = getattr(model, "size_divisor", 1)
-    expected = getattr(model, "input_shape", None)
-    fixed = expected[1:-1] if isinstance(expected, tuple) else [None] * len(extents)
-    padded = []
-    for extent, wanted in zip(extents, fixed, strict=True):
-        if wanted is not None and extent > wanted:
-            raise ValueError(
-                f"`images` must not be larger than the model's input {tuple(fixed)}; "
-                f"got extents {extents}. Build the model with None for any size."
-            )
-        padded.append(wanted or -(-extent // divisor) * divisor)
-    return padded
-
-
-def _pad(model: tf_keras.Model, batch: np.ndarray) -> tf.Tensor:
-    """Return the batch as float32, padded with zeros at the far edges."""
-    extents = _padded_extents(model, batch.shape[1:-1])
-    widths = [
-        (0, target - now)
-        for target, now in zip(extents, batch.shape[1:-1], strict=True)
-    ]
-    return tf.constant(
-        np.pad(batch.astype(np.float32, copy=False), [(0, 0), *widths, (0, 0)])
-    )
-
-
-def _valid(model: tf_keras.Model, batch: np.ndarray) -> tf.Tensor:
-    """Return one where the padded batch holds an image's voxel, (1, ..., 1)."""
-    ones = np.ones((1, *batch.shape[1:-1], 1), np.float32)
-    return _pad(model, ones)
-
-
-def _crop(array: np.ndarray, batch: np.ndarray) -> np.ndarray:
-    return array[(slice(None), *(slice(0, extent) for extent in batch.shape[1:-1]))]

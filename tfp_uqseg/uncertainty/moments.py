@@ -93,7 +93,8 @@ def update(
         net: The network.
         drawn: Features, key, weights and number of inner draws.
         number: Of the draw, counted from 1, float32 scalar.
-        valid: One where there is an image, zero in the padding, (1, ..., 1).
+        valid: One where a voxel may belong to a region, else zero, as in the padding;
+            float32 (B, ..., 1) or (1, ..., 1). Where it is zero, so is p.
         contained: float32 (K, K), which regions count for which.
         state: As `zeros` returns it.
 
@@ -110,6 +111,7 @@ def update(
 def _make_step(net):
     def step(features, key, weights, inner, number, valid, contained, state):
         p, logit_mean, logit_variance = of_draw(net, features, key, weights, inner)
+        p = p * valid
         share, not_p = 1.0 / number, 1.0 - p
         entropy = -tf.math.xlogy(p, p) - tf.math.xlogy(not_p, not_p)
         mean, variance = _moments(state[0], state[2:3], p, share)
@@ -118,7 +120,7 @@ def _make_step(net):
             mean, variance = _moments(state[3], state[4:5], logit_mean, share)
             within = state[5] + (logit_variance - state[5]) * share
             values += [mean, *variance, within]
-        inside = tf.cast(p > _rulings.PROBABILITY_THRESHOLD, tf.float32) * valid
+        inside = tf.cast(p > _rulings.PROBABILITY_THRESHOLD, tf.float32)
         inside = tf.minimum(tf.tensordot(inside, contained, [[-1], [1]]), 1.0)
         counts = tf.reduce_sum(inside, axis=list(range(p.shape.rank - 1)))
         return [*values, counts, inside > 0.0]
