@@ -93,9 +93,9 @@ def predict_case(
         {case}_draws.npz                            with `keep_draws`; see `read_draws`
 
     The folder appears whole or not at all. Only slices that hold brain are run, outside
-    the brain every map is 0, and memory does not grow with `num_draws`. Where the maps of fewer draws are there
-    already, with everything else the same, only the further draws are run: the result
-    is that of all of them, to the last digit.
+    the brain every map is 0, and memory does not grow with `num_draws`. Where the maps
+    of fewer draws are there already, with everything else the same, only the further
+    draws are run: the result is that of all of them, to the last digit.
 
     Args:
         model: Network of `models.build`, with K regions.
