@@ -374,6 +374,25 @@ def test_few_patients_have_a_row_each_and_many_have_intervals(same_time):
     assert "`one` 3, `other` 2" in text
 
 
+@pytest.mark.parametrize("study", ["lgg", "brats"])
+def test_the_page_of_the_same_time_shows_what_its_file_holds(same_time, study):
+    shown = same_time.page_path(study).read_text("utf-8")
+    assert shown == same_time.page(same_time.read(study))
+
+
+def test_the_tables_of_the_paper_are_those_that_were_kept():
+    module = importlib.import_module("benchmarks.paper_tables")
+    pages = module.pages(module.read())
+    assert {path.name for path in module.PAGES.glob("*.md")} == set(pages)
+    for name, text in pages.items():
+        assert (module.PAGES / name).read_text("utf-8") == text
+
+
+def test_no_table_of_the_results_was_typed():
+    lines = (ROOT / "docs" / "results.md").read_text("utf-8").splitlines()
+    assert not [line for line in lines if line.startswith("|")]
+
+
 @pytest.fixture
 def phantom_truth():
     return importlib.import_module("benchmarks.phantom_truth")
@@ -441,3 +460,18 @@ def test_numbers_in_the_prose_are_those_of_the_phantom(phantom_truth):
     ):
         pair = [f"{each[name]['mean']:.{digits}f}"[1:] for each in (exact, other)]
         assert " against ".join(pair) in text
+
+
+def test_numbers_in_the_prose_are_those_of_the_same_time(same_time):
+    result = same_time.read("lgg")
+    text, card = page_text("results.md"), page_text("model_card.md")
+    for method in ("latent", "flipout"):
+        pair = result["differences"][f"{method} - deterministic"]["tumour"]
+        assert short(pair["dice"], "+.3f") in text
+    for method, regions in result["methods"].items():
+        dice, nll = (regions["tumour"][name] for name in ("dice", "nll"))
+        row = f"| `{method}` | {result['epochs'][method]} | {short(dice, '.3f')} |"
+        assert f"{row} {short(nll, '.3f')} |" in card
+    brats = same_time.read("brats")["methods"]["latent"]
+    means = [f"{found['dice']['mean']:.3f}"[1:] for found in brats.values()]
+    assert ", ".join(means) in card
