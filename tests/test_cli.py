@@ -445,6 +445,16 @@ def test_ctrl_c_ends_with_130_and_says_how_to_go_on(command, capsys):
     assert "`uqseg train brats --out run --resume` goes on" in capsys.readouterr().err
 
 
+def test_ctrl_c_repeats_where_the_files_are(command, capsys):
+    command(KeyboardInterrupt())
+    pattern = "{case}/{modality} a.nii.gz"
+    run("train", "brats", "--out", "run", "--pattern", pattern)
+    told = (
+        "`uqseg train brats --out run --resume --pattern '{case}/{modality} a.nii.gz'`"
+    )
+    assert told in capsys.readouterr().err
+
+
 def test_ctrl_c_while_preparing_says_how_to_go_on(command, capsys):
     command(KeyboardInterrupt())
     assert run("prepare", "brats", "--out", "shards") == 130

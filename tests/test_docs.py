@@ -14,6 +14,7 @@ import pytest
 import tfp_uqseg as uq
 from tfp_uqseg import cli
 from tfp_uqseg.data import brats, phantom, pipeline
+from tfp_uqseg.experiments import config
 from tfp_uqseg.uncertainty import draws
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -170,6 +171,7 @@ def given(tmp_path_factory):
         networks.append(network)
     (folder / "run").mkdir()
     networks[0].save(folder / "run" / "model.keras")
+    config.TrainConfig(method="deterministic").save(folder / "run" / "config.json")
     slices = functools.partial(pipeline.slices, train, shuffle=True, batch_size=4)
     images, masks = next(iter(slices(seed=0)))
     return folder, {

@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import json
 import pathlib
+import types
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import tf_keras
 from scipy import special
 
@@ -349,6 +351,20 @@ def test_a_unit_that_was_stopped_goes_on_at_its_last_whole_epoch(
         assert resumed[name] == whole[name]
     assert resumed["training"]["steps"] == whole["training"]["steps"]
     assert not list(out.glob("records/*.backup"))
+
+
+@pytest.mark.parametrize("budget", [reproduce_plan.SMALL, reproduce_plan.PAPER])
+def test_slices_are_changed_as_the_settings_table_says(budget, monkeypatch):
+    asked = {}
+
+    def slices(cohort, **settings):
+        asked.update(settings)
+        return tf.data.Dataset.range(3)
+
+    monkeypatch.setattr(reproduce_unit.pipeline, "slices", slices)
+    reproduce_unit._stream(types.SimpleNamespace(num_slices=8), budget, 4, 0, 0)
+    assert asked["augment"] == budget.augmentation
+    assert reproduce_plan.PAPER.augmentation == "paper"
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ import gc
 import importlib
 import os
 import re
+import shlex
 import sys
 import warnings
 from collections.abc import Sequence
@@ -69,7 +70,11 @@ def _show_warning(options: argparse.Namespace, message, *_, **__) -> None:
 def _say_stopped(options: argparse.Namespace) -> int:
     text = "uqseg: stopped"
     if options.command == "train":
-        text += f"; `uqseg train {options.data} --out {options.out} --resume` goes on"
+        again = [options.data, "--out", options.out, "--resume"]
+        for name in ("pattern", "label_pattern"):
+            if getattr(options, name):
+                again += [f"--{name.replace('_', '-')}", getattr(options, name)]
+        text += f"; `uqseg train {shlex.join(map(str, again))}` goes on"
     if options.command == "reproduce":
         text += "; the same command goes on with the networks that are left"
     if options.command == "prepare":

@@ -58,8 +58,9 @@ examples:
 Fits one temperature per region (or slope and shift) to patients whom the network was
 not trained on, by default the validation patients of the run's split, and keeps it in
 RUN/calibration.json. `uqseg predict` then scales the logits of every draw. A
-temperature leaves the mask of every draw as it is. The table shows the negative
-log-likelihood of these same patients before and after; judge it on others.
+temperature leaves outlines as they are, but for single voxels near one half. The table
+shows the negative log-likelihood of these same patients before and after; judge it on
+others.
 """
 PREDICT = """\
 examples:

@@ -208,7 +208,7 @@ def _stream(cohort, budget, batch: int, seed: int, done: int):
         cohort,
         batch_size=batch,
         shuffle=True,
-        augment=True,
+        augment=budget.augmentation,
         repeat=True,
         drop_remainder=True,
         empty_share=lambda epoch: 1 / 3,
