@@ -172,6 +172,7 @@ def given(tmp_path_factory):
     (folder / "run").mkdir()
     networks[0].save(folder / "run" / "model.keras")
     config.TrainConfig(method="deterministic").save(folder / "run" / "config.json")
+    (folder / "run" / "split.json").write_text('{"train": []}', "utf-8")
     slices = functools.partial(pipeline.slices, train, shuffle=True, batch_size=4)
     images, masks = next(iter(slices(seed=0)))
     return folder, {
