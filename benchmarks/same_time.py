@@ -161,7 +161,7 @@ def _column(rows, name: str) -> np.ndarray:
 
 def page(result: Mapping) -> str:
     """Return the tables of a study in Markdown."""
-    words = [f"{value} {name}" for name, value in result["settings"].items()]
+    words = [f"{value:g} {name}" for name, value in result["settings"].items()]
     epochs = ", ".join(f"`{name}` {count}" for name, count in result["epochs"].items())
     lines = [f"{', '.join(words)}; {result['machine']['processor']}."]
     lines += [f"Epochs: {epochs}.", ""]
