@@ -120,13 +120,30 @@ def summarise(records: dict[str, list[dict]], *, base: str) -> dict:
     return {"patients": count, "base": base, "methods": methods, "minus": differences}
 
 
-def _described(rows) -> dict:
+def means(rows) -> dict:
+    """Return mean and interval of every column that the rows have, and median Dice."""
     found = {
         name: intervals.mean_interval(_column(rows, name))._asdict()
         for name, _, _ in COLUMNS
         if _column(rows, name).size
     }
     found["median_dice"] = float(np.median(_column(rows, "dice")))
+    return found
+
+
+def paired(rows, others) -> dict:
+    """Return the mean difference of every column, rows less others, with interval."""
+    return {
+        name: intervals.paired_difference(
+            _column(rows, name), _column(others, name)
+        )._asdict()
+        for name, _, _ in COLUMNS
+        if _column(rows, name).size == _column(others, name).size > 0
+    }
+
+
+def _described(rows) -> dict:
+    found = means(rows)
     middle, drawn = _orders(rows), _resampled(rows, [])
     for name, _ in ORDERS:
         low, high = np.quantile([each[name] for each in drawn], [0.025, 0.975])
@@ -135,13 +152,7 @@ def _described(rows) -> dict:
 
 
 def _differences(rows, others) -> dict:
-    found = {
-        name: intervals.paired_difference(
-            _column(rows, name), _column(others, name)
-        )._asdict()
-        for name, _, _ in COLUMNS
-        if _column(rows, name).size == _column(others, name).size > 0
-    }
+    found = paired(rows, others)
     one, other = _orders(rows), _orders(others)
     pairs = _resampled(rows, others)
     for name, _ in ORDERS:

@@ -15,23 +15,12 @@ import pathlib
 import shutil
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
 from benchmarks import measuring, out_of_fold
 from tfp_uqseg import _files
-from tfp_uqseg.evaluation import intervals
 from tfp_uqseg.experiments import runs
 
 QUESTION = "What does each method reach in the same time?"
 ROOT = pathlib.Path(__file__).parents[1]
-#: Column of `patients.csv`, heading, digits.
-COLUMNS = (
-    ("dice", "Dice", 3),
-    ("image_dice", "image Dice", 3),
-    ("nll", "NLL", 4),
-    ("ece", "ECE", 4),
-    ("volume_covered", "volume in interval", 2),
-)
 #: Below this number every patient has a row, and means have no interval.
 FEW = 6
 
@@ -114,7 +103,7 @@ def summarise(records: Mapping[str, Sequence[Mapping]]) -> dict:
             of = patients.setdefault(row["case"], {}).setdefault(row["region"], {})
             of[method] = row["dice"]
     methods = {
-        method: {region: _described(_of(rows, region)) for region in regions}
+        method: {region: out_of_fold.means(_of(rows, region)) for region in regions}
         for method, rows in records.items()
     }
     differences = {
@@ -133,30 +122,10 @@ def _of(rows, region: str) -> list:
     )
 
 
-def _described(rows) -> dict:
-    found = {
-        name: intervals.mean_interval(_column(rows, name))._asdict()
-        for name, _, _ in COLUMNS
-        if _column(rows, name).size
-    }
-    found["median_dice"] = float(np.median(_column(rows, "dice")))
-    return found
-
-
 def _difference(rows, others) -> dict:
     if [row["case"] for row in rows] != [row["case"] for row in others]:
         raise ValueError("The methods were not scored on the same patients.")
-    return {
-        name: intervals.paired_difference(
-            _column(rows, name), _column(others, name)
-        )._asdict()
-        for name, _, _ in COLUMNS
-        if _column(rows, name).size == _column(others, name).size > 0
-    }
-
-
-def _column(rows, name: str) -> np.ndarray:
-    return np.array([row[name] for row in rows if row[name] is not None], float)
+    return out_of_fold.paired(rows, others)
 
 
 def page(result: Mapping) -> str:
@@ -184,7 +153,7 @@ def _by_patient(result) -> list[str]:
 
 
 def _by_method(result) -> list[str]:
-    heads = [head for _, head, _ in COLUMNS]
+    heads = [head for _, head, _ in out_of_fold.COLUMNS]
     lines = [f"| method | median Dice | {' | '.join(heads)} |"]
     lines += ["|---" * (len(heads) + 2) + "|"]
     for method, regions in result["methods"].items():
@@ -201,7 +170,7 @@ def _by_method(result) -> list[str]:
 def _cells(found, sign: str) -> str:
     return " | ".join(
         out_of_fold.text_of(found.get(name), places, sign)
-        for name, _, places in COLUMNS
+        for name, _, places in out_of_fold.COLUMNS
     )
 
 
@@ -209,11 +178,14 @@ def _run(options, method: str) -> list[dict]:
     """Train, predict and score a method, what is not done yet; return its scores."""
     study, work, data = STUDIES[options.study], options.work, str(options.data)
     run, split = work / method, str(ROOT / "data" / "splits" / f"{study.split}.json")
-    if not (run / "model.keras").exists():
-        shutil.rmtree(run, ignore_errors=True)
+    if not run.exists():
+        # A run has a network from its first epoch on: its name says that it is whole.
+        unfinished = work / f"{method}_unfinished"
+        shutil.rmtree(unfinished, ignore_errors=True)
         words = ["--method", method, "--max-minutes", str(options.minutes)]
         words += ["--split", split, "--regions", *study.regions]
-        out_of_fold.command("train", data, "--out", str(run), *words)
+        out_of_fold.command("train", data, "--out", str(unfinished), *words)
+        unfinished.rename(run)
     rows = []
     for part in study.parts:
         words = ["--split", split, "--part", part]

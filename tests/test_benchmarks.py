@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import importlib
 import json
@@ -355,6 +356,33 @@ def test_methods_are_compared_patient_by_patient_and_region_by_region(same_time)
     assert found["differences"][pair]["ET"]["dice"]["high"] == 0.0
     with pytest.raises(ValueError, match="same patients"):
         same_time.summarise({"one": scored([0.5, 0.7]), "other": scored([0.6])})
+
+
+def test_a_training_that_was_stopped_is_not_taken_for_a_whole_one(
+    same_time, monkeypatch, tmp_path
+):
+    options = argparse.Namespace(
+        study="brats", data=tmp_path, work=tmp_path, minutes=1, draws=2, also=None
+    )
+    trained = []
+
+    def command(word, *words):
+        if word == "train":
+            trained.append(words)
+            folder = pathlib.Path(words[words.index("--out") + 1])
+            folder.mkdir()
+            (folder / "model.keras").touch()
+            if len(trained) == 1:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(same_time.out_of_fold, "command", command)
+    monkeypatch.setattr(same_time.out_of_fold, "read_scores", lambda folder: [])
+    with pytest.raises(KeyboardInterrupt):
+        same_time._run(options, "latent")
+    for _ in range(2):
+        same_time._run(options, "latent")
+    assert len(trained) == 2
+    assert (tmp_path / "latent" / "model.keras").exists()
 
 
 def test_few_patients_have_a_row_each_and_many_have_intervals(same_time):

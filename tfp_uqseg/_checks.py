@@ -62,11 +62,6 @@ def fraction(name: str, value: float) -> float:
     return float(value)
 
 
-def is_keras3(kind: type) -> bool:
-    """Whether a class is one of Keras 3, the package `keras` or `tf.keras`."""
-    return kind.__module__.partition(".")[0] == "keras"
-
-
 def keras2(name: str, given) -> None:
     """Raise if something is of Keras 3, with which these layers cannot work.
 
@@ -79,7 +74,7 @@ def keras2(name: str, given) -> None:
     """
     for each in given if isinstance(given, (list, tuple)) else [given]:
         kinds = type(each).__mro__ if not isinstance(each, type) else each.__mro__
-        if any(is_keras3(kind) for kind in kinds):
+        if any(kind.__module__.partition(".")[0] == "keras" for kind in kinds):
             raise ValueError(
                 f"`{name}` must be of Keras 2, the package `tf_keras`; got "
                 f"{type(each).__module__}.{type(each).__name__}, of Keras 3 (`keras`, "

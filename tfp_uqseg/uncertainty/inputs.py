@@ -15,11 +15,7 @@ def check(model: tf_keras.Model, images) -> np.ndarray:
     Raises:
         ValueError: See `draws.predict`.
     """
-    if any(_checks.is_keras3(kind) for kind in type(model).__mro__):
-        raise ValueError(
-            "`model` must be of Keras 2, the package `tf_keras`; got one of Keras 3. "
-            "Build it with `models.build` or `tf_keras`."
-        )
+    _checks.keras2("model", model)
     images = np.asarray(images)
     if images.dtype.kind not in "fiu":
         raise ValueError(f"`images` must be numbers; got dtype {images.dtype}.")

@@ -94,7 +94,7 @@ def update(
         drawn: Features, key, weights and number of inner draws.
         number: Of the draw, counted from 1, float32 scalar.
         valid: One where a voxel may belong to a region, else zero, as in the padding;
-            float32 (B, ..., 1) or (1, ..., 1). Where it is zero, so is p.
+            float32 (B, ..., 1). Where it is zero, so is p.
         contained: float32 (K, K), which regions count for which.
         state: As `zeros` returns it.
 
