@@ -1,7 +1,7 @@
 """Every patient predicted by a network that has not seen them: methods compared.
 
 The cohort is dealt into folds, institution by institution. For each fold a network of
-every method learns from the other patients but six, by whom its temperature is found;
+every method learns from the other patients but a few, by whom its temperature is found;
 the patients of the fold are predicted with and without it. Folds that are done are left
 as they are, so that a study that was stopped goes on.
 """
@@ -53,24 +53,9 @@ def main() -> None:
     parser.add_argument("--folds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=14)
     parser.add_argument("--draws", type=int, default=20)
+    parser.add_argument("--validation", type=int, default=6)
     options = parser.parse_args()
-    options.work.mkdir(parents=True, exist_ok=True)
-    for fold in range(options.folds):
-        _write_fold(options, fold)
-        for method in options.methods:
-            _run(options, fold, method)
-    records = {
-        name: [
-            row
-            for fold in range(options.folds)
-            for row in read_scores(options.work / "scores" / f"{folder}{fold}")
-        ]
-        for method in options.methods
-        for name, folder in (
-            (method, method),
-            (f"{method}, temperature", f"{method}_scaled"),
-        )
-    }
+    records = predicted(options)
     result = summarise(records, base=BASE)
     result.update(
         name=NAME,
@@ -87,6 +72,32 @@ def main() -> None:
     PAGE.parent.mkdir(exist_ok=True)
     PAGE.write_text(page(result), encoding="utf-8")
     print(page(result))
+
+
+def predicted(options: argparse.Namespace) -> dict[str, list[dict]]:
+    """Do what is left of the study; return a row per patient and region by method.
+
+    Args:
+        options: ``data``, ``work``, ``methods``, ``regions``, ``folds``, ``epochs``,
+            ``draws``, and by how many patients a temperature is found, ``validation``.
+    """
+    options.work.mkdir(parents=True, exist_ok=True)
+    for fold in range(options.folds):
+        _write_fold(options, fold)
+        for method in options.methods:
+            _run(options, fold, method)
+    return {
+        name: [
+            row
+            for fold in range(options.folds)
+            for row in read_scores(options.work / "scores" / f"{folder}{fold}")
+        ]
+        for method in options.methods
+        for name, folder in (
+            (method, method),
+            (f"{method}, temperature", f"{method}_scaled"),
+        )
+    }
 
 
 def deal(ids: Sequence[str], folds: int, seed: int = 0) -> list[list[str]]:
@@ -123,11 +134,11 @@ def summarise(records: dict[str, list[dict]], *, base: str) -> dict:
 def means(rows) -> dict:
     """Return mean and interval of every column that the rows have, and median Dice."""
     found = {
-        name: intervals.mean_interval(_column(rows, name))._asdict()
+        name: intervals.mean_interval(column(rows, name))._asdict()
         for name, _, _ in COLUMNS
-        if _column(rows, name).size
+        if column(rows, name).size
     }
-    found["median_dice"] = float(np.median(_column(rows, "dice")))
+    found["median_dice"] = float(np.median(column(rows, "dice")))
     return found
 
 
@@ -135,10 +146,10 @@ def paired(rows, others) -> dict:
     """Return the mean difference of every column, rows less others, with interval."""
     return {
         name: intervals.paired_difference(
-            _column(rows, name), _column(others, name)
+            column(rows, name), column(others, name)
         )._asdict()
         for name, _, _ in COLUMNS
-        if _column(rows, name).size == _column(others, name).size > 0
+        if column(rows, name).size == column(others, name).size > 0
     }
 
 
@@ -162,12 +173,13 @@ def _differences(rows, others) -> dict:
     return found
 
 
-def _column(rows, name: str) -> np.ndarray:
+def column(rows, name: str) -> np.ndarray:
+    """Return the values of a column, without the rows that have none."""
     return np.array([row[name] for row in rows if row[name] is not None], float)
 
 
 def _orders(rows) -> dict[str, float]:
-    uncertainty, dice = _column(rows, SURE_BY), _column(rows, "dice")
+    uncertainty, dice = column(rows, SURE_BY), column(rows, "dice")
     return {
         "e_aurc": risk.risk(uncertainty, dice).e_aurc,
         "referral_gain": risk.referral_gain(uncertainty, dice, 0.2),
@@ -222,7 +234,7 @@ def text_of(found: dict | None, places: int, sign: str) -> str:
     return f"{middle} [{', '.join(ends)}]"
 
 
-def _write_fold(options, fold: int, validation: int = 6) -> None:
+def _write_fold(options, fold: int) -> None:
     path = options.work / f"fold{fold}.json"
     if path.exists():
         return
@@ -230,6 +242,7 @@ def _write_fold(options, fold: int, validation: int = 6) -> None:
     test = deal(ids, options.folds)[fold]
     rest = [each for each in ids if each not in test]
     random.Random(fold).shuffle(rest)
+    validation = options.validation
     parts = {"train": rest[validation:], "validation": rest[:validation], "test": test}
     _files.write_json(path, {name: sorted(part) for name, part in parts.items()})
 

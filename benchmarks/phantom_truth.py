@@ -52,7 +52,6 @@ COLUMNS = (
     ("mutual_information", "epistemic, nats", 5),
     ("volume_covered", "volume in interval", 2),
 )
-_RESAMPLES = 1999
 #: Mean mutual information, nats, that is no more than rounding.
 _ROUNDING = 1e-6
 
@@ -101,53 +100,40 @@ def described(records: dict[str, list[dict]]) -> dict:
 
     Returns:
         ``plain``: mean and interval by column; ``shifts``: for each the difference of
-        Dice from plain patients, and the AUROC of the mean epistemic map.
+        Dice from plain patients, the mean epistemic map, its difference from that of
+        plain patients, and the AUROC of it.
     """
     plain = records["test"]
     found = {}
     for name, _, _ in COLUMNS:
-        values = _column(plain, name)
+        values = out_of_fold.column(plain, name)
         if values.size and name == "volume_covered":
             found[name] = intervals.proportion_interval(values > 0.5)._asdict()
         elif values.size:
             found[name] = intervals.mean_interval(values)._asdict()
-    shifts = {}
-    for shift in records:
-        if shift != "test":
-            dice = _column(records[shift], "dice"), _column(plain, "dice")
-            shifts[shift] = {
-                "dice": intervals.unpaired_difference(*dice)._asdict(),
-                "auroc": auroc(
-                    _column(records[shift], "mutual_information"),
-                    _column(plain, "mutual_information"),
-                ),
-            }
+    shifts = {shift: _shifted(records[shift], plain) for shift in records}
+    del shifts["test"]
     return {"plain": found, "shifts": shifts}
 
 
-def auroc(shifted: np.ndarray, plain: np.ndarray) -> dict | None:
-    """Return the chance that a shifted case is the less sure one, with its interval.
+def _shifted(rows, plain) -> dict:
+    dice, epistemic = (
+        (out_of_fold.column(rows, name), out_of_fold.column(plain, name))
+        for name in ("dice", "mutual_information")
+    )
+    return {
+        "dice": intervals.unpaired_difference(*dice)._asdict(),
+        "epistemic": intervals.mean_interval(epistemic[0])._asdict(),
+        "rise": intervals.unpaired_difference(*epistemic)._asdict(),
+        "auroc": auroc(*epistemic),
+    }
 
-    Both groups of patients are resampled. None where no case has any uncertainty.
-    """
+
+def auroc(shifted: np.ndarray, plain: np.ndarray) -> dict | None:
+    """Return `discrimination.shift_auroc`; None where no case has any uncertainty."""
     if max(shifted.max(), plain.max()) < _ROUNDING:
         return None
-    rng, found = np.random.default_rng(0), []
-    for _ in range(_RESAMPLES):
-        groups = (rng.choice(each, each.size) for each in (shifted, plain))
-        found.append(_auroc(*groups))
-    low, high = np.quantile(found, [0.025, 0.975])
-    middle = _auroc(shifted, plain)
-    return {"mean": middle, "low": float(low), "high": float(high)}
-
-
-def _auroc(shifted, plain) -> float:
-    which = np.repeat([True, False], [shifted.size, plain.size])
-    return float(discrimination.auroc(which, np.concatenate([shifted, plain])))
-
-
-def _column(rows, name: str) -> np.ndarray:
-    return np.array([row[name] for row in rows if row[name] is not None], float)
+    return discrimination.shift_auroc(shifted, plain)._asdict()
 
 
 def _run(options, cohort: pathlib.Path, name: str) -> dict[str, list[dict]]:
@@ -204,6 +190,16 @@ def page(result: dict) -> str:
             alarm = out_of_fold.text_of(found["auroc"], 2, "") or "-"
             pair = (each.replace(" ", "\N{NO-BREAK SPACE}") for each in (cost, alarm))
             cells.append("; ".join(pair))
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    lines += ["", "Mean epistemic map of the brain, nats:", ""]
+    heads = ["plain patients", *titles]
+    lines += [f"| network | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
+    for name, network in result["networks"].items():
+        if next(iter(network["shifts"].values()))["auroc"] is None:
+            continue  # a network without draws has none
+        means = [network["plain"]["mutual_information"]]
+        means += [network["shifts"][shift]["epistemic"] for shift in SHIFTS]
+        cells = [out_of_fold.text_of(each, 5, "") for each in means]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 

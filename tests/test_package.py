@@ -179,3 +179,25 @@ def test_versions_agree_in_changelog_and_citation(root):
 )
 def test_keras_knows_what_a_saved_network_needs(name):
     assert tf_keras.saving.get_registered_object(f"tfp_uqseg>{name}") is not None
+
+
+def test_what_a_user_prints_fits_on_a_line_or_two():
+    from tfp_uqseg import layers
+    from tfp_uqseg.data import brats, phantom, pipeline, preprocess
+
+    case = brats.find_cases(pathlib.Path(__file__).parents[1] / "data" / "phantom")[0]
+    study = case.load()
+    shown = {
+        "Case": case,
+        "Study": study,
+        "Prepared": preprocess.prepare(study),
+        "Cohort": pipeline.gather([case]),
+        "PhantomCase": phantom.make_case(0, shape=(32, 32, 8)),
+        "DenseFlipout": layers.DenseFlipout(3),
+    }
+    for name, each in shown.items():
+        text = repr(each)
+        assert text.startswith(f"<{name} ") or text.startswith(f"<{name}:"), text
+        assert len(text) < 200, text
+    assert "4 raters" in repr(case)
+    assert "flair t1 t1ce t2" in repr(study)

@@ -68,6 +68,48 @@ def test_z_scores_have_mean_0_and_deviation_1_over_the_modalitys_own_voxels(stud
     assert not prepared.image[:2, ..., 0].any()
 
 
+def head_in_air(margin):
+    """A bright cube whose surroundings hold noise, zeros among it."""
+    rng = np.random.default_rng(3)
+    side = 12 + 2 * margin
+    image = rng.integers(0, 4, (side, side, side, 1)).astype(float)
+    inside = slice(margin, margin + 12)
+    head = np.random.default_rng(4).integers(60, 140, (12, 12, 12))
+    image[inside, inside, inside, 0] = head
+    return image, inside
+
+
+def test_how_much_air_is_in_the_picture_does_not_change_the_scores_of_the_head():
+    scores = []
+    for margin in (3, 8):
+        image, inside = head_in_air(margin)
+        prepared = preprocess.prepare(study_of(image))
+        head = prepared.image[inside, inside, inside, 0]
+        assert abs(head.mean()) < 1e-5
+        assert abs(head.std() - 1) < 1e-5
+        scores.append(head)
+    np.testing.assert_allclose(*scores, atol=1e-6)
+
+
+def test_air_that_is_not_zero_has_no_speckles_of_zeros():
+    image, inside = head_in_air(4)
+    prepared = preprocess.prepare(study_of(image))
+    outside = np.ones(image.shape[:3], bool)
+    outside[inside, inside, inside] = False
+    air = prepared.image[outside]
+    assert air.max() - air.min() < 0.2
+    assert air.max() < prepared.image[inside, inside, inside].min()
+    assert not prepared.brain[image[..., 0] == 0].any()
+    assert np.array_equal(np.rint(preprocess.undo_intensity(prepared)), image)
+
+
+def test_scores_of_someone_else_have_no_air():
+    image = np.random.default_rng(0).normal(size=(8, 8, 8, 1))
+    prepared = preprocess.prepare(study_of(image))
+    assert abs(prepared.image.mean()) < 1e-6
+    assert abs(prepared.image.std() - 1) < 1e-6
+
+
 def test_z_scores_are_clipped(study):
     study.image[5, 5, 3, 1] = 1e6
     prepared = preprocess.prepare(study)

@@ -47,6 +47,25 @@ def test_scores_agree_with_scikit_learn(voxels):
     )
 
 
+def test_scores_agree_with_tfp():
+    tfp = pytest.importorskip("tensorflow_probability")
+    rng = np.random.default_rng(1)
+    p = rng.uniform(0.02, 0.98, 4000).astype(np.float32)
+    mask = (rng.random(4000) < p**1.5).astype(np.int32)
+    logits = np.stack([np.zeros_like(p), np.log(p / (1 - p))], axis=-1)
+    ece = tfp.stats.expected_calibration_error(
+        15, logits=logits, labels_true=mask, labels_predicted=np.ones_like(mask)
+    )
+    assert calibration.ece(mask, p, num_bins=15) == pytest.approx(float(ece), abs=1e-5)
+    # TFP's score of two classes is twice ours, less one; it bins at one half.
+    score = (np.mean(tfp.stats.brier_score(mask, logits)) + 1) / 2
+    assert calibration.brier(mask, p) == pytest.approx(score, abs=1e-5)
+    # (Its resolution takes the mean of the wrong axis and is not comparable.)
+    uncertainty, _, _ = tfp.stats.brier_decomposition(mask, logits)
+    parts = calibration.brier_parts(mask, p, num_bins=2)
+    assert parts.uncertainty == pytest.approx((float(uncertainty) + 1) / 2, abs=1e-5)
+
+
 def test_reliability_agrees_with_scikit_learn():
     sklearn = pytest.importorskip("sklearn.calibration")
     rng = np.random.default_rng(0)

@@ -35,6 +35,41 @@ def test_areas_are_those_of_scikit_learn(case):
         assert np.isnan(discrimination.aupr(wrong, uncertainty))
 
 
+def test_shifted_cases_are_told_from_plain_ones_with_an_interval():
+    shifted, plain = [3.0, 1.0, 5.0], [0.0, 2.0]
+    found = discrimination.shift_auroc(shifted, plain)
+    assert found.mean == pytest.approx(5 / 6)  # of six pairs only (1, 2) is wrong
+    which, values = [1, 1, 1, 0, 0], shifted + plain
+    assert found.mean == pytest.approx(discrimination.auroc(which, values))
+    assert 0.0 < found.low < found.mean < found.high == 1.0
+    assert discrimination.shift_auroc(shifted, plain) == found
+    alike = discrimination.shift_auroc([0.5] * 4, [0.5] * 9)
+    assert alike == (0.5, 0.5, 0.5)
+
+
+def test_the_interval_of_an_alarm_covers_its_true_chance():
+    rng, covered = np.random.default_rng(0), 0
+    truth = 0.7602499389065233  # P(N(1, 1) > N(0, 1))
+    for seed in range(60):
+        found = discrimination.shift_auroc(
+            rng.normal(1, 1, 30), rng.normal(0, 1, 30), seed=seed
+        )
+        covered += found.low <= truth <= found.high
+    assert covered >= 52
+
+
+@pytest.mark.parametrize(
+    ("shifted", "plain", "message"),
+    [
+        ([], [1.0], "`shifted` must hold one number per patient"),
+        ([1.0], [np.nan], "`plain` must be finite"),
+    ],
+)
+def test_an_alarm_needs_numbers_of_both_groups(shifted, plain, message):
+    with pytest.raises(ValueError, match=message):
+        discrimination.shift_auroc(shifted, plain)
+
+
 def test_constant_uncertainty_says_nothing():
     wrong = np.array([1, 0, 0, 0])
     assert discrimination.auroc(wrong, np.ones(4)) == 0.5

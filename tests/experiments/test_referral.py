@@ -10,8 +10,8 @@ from tfp_uqseg.experiments import referral, tables
 def records(dice, entropy, region="WT"):
     empty = dict.fromkeys(tables.COLUMNS)
     return [
-        {**empty, "region": region, "dice": d, "region_entropy": e}
-        for d, e in zip(dice, entropy, strict=True)
+        {**empty, "case": i, "region": region, "dice": d, "region_entropy": e}
+        for i, (d, e) in enumerate(zip(dice, entropy, strict=True))
     ]
 
 
@@ -44,3 +44,27 @@ def test_patients_without_labels_do_not_count():
     rows = records([0.9, 0.8, 0.7, 0.6, 0.5, None], [0.1, 0.2, 0.3, 0.4, 0.5, 0.0])
     found = referral.referral(rows, level=0.9, seed=0)
     assert found["WT"]["region_entropy"]["patients"] == 5
+
+
+def test_two_sets_of_maps_are_compared_patient_by_patient():
+    dice = np.random.default_rng(0).uniform(0.2, 0.9, 30)
+    good = records(dice, 1.0 - dice)
+    poor = records(dice, np.random.default_rng(1).random(30))
+    options = {"level": 0.95, "seed": 0}
+    found = referral.differences(good, poor[::-1], **options)["WT"]["region_entropy"]
+    one, other = (
+        referral.referral(rows, **options)["WT"]["region_entropy"]
+        for rows in (good, poor)
+    )
+    for name in ("e_aurc", "referral_gain"):
+        expected = one[name]["mean"] - other[name]["mean"]
+        assert found[name]["mean"] == pytest.approx(expected)
+    assert found["e_aurc"]["high"] < 0.0 < found["referral_gain"]["low"]
+    same = referral.differences(good, good, **options)["WT"]["region_entropy"]
+    assert same["aurc"] == {"mean": 0.0, "low": 0.0, "high": 0.0}
+    (_, row) = referral.rows({"WT": {"region_entropy": found}}, signed=True)
+    assert row[2].startswith("-0.")
+    # Patients whom only one has are left out; too few of them give no order.
+    assert referral.differences(good, poor[:4], **options) == {}
+    part = referral.differences(good, poor[:9], **options)["WT"]["region_entropy"]
+    assert part["patients"] == 9

@@ -4,6 +4,7 @@ import base64
 import dataclasses
 import html.parser
 import io
+import json
 import re
 
 import numpy as np
@@ -66,6 +67,21 @@ def test_the_page_is_whole_and_asks_for_nothing(written):
     assert "@import" not in written
     (policy,) = page.having("meta", **{"http-equiv": "Content-Security-Policy"})
     assert policy["content"].startswith("default-src 'none'")
+
+
+def test_names_of_files_stay_out_of_the_page(phantom_cases, poor_maps):
+    case = phantom_cases[0]
+    path = poor_maps / case.id / f"{case.id}_summary.json"
+    summary = json.loads(path.read_text("utf-8"))
+    files = {"flair": ["Jane_Doe_flair.nii.gz", "0123abcd"]}
+    summary["settings"].update(files=files, threshold=0.5)
+    path.write_text(json.dumps(summary), encoding="utf-8")
+    out = poor_maps.parent / "page.html"
+    report.report(poor_maps, phantom_cases, out)
+    page = out.read_text(encoding="utf-8")
+    assert "threshold" in page
+    assert "Jane" not in page
+    assert "0123abcd" not in page
 
 
 def test_every_patient_has_a_place_a_row_and_a_panel(written, phantom_cases):

@@ -534,3 +534,13 @@ def test_a_network_put_together_by_hand_needs_few_settings():
     model.fit(IMAGES[:, :4, :4], MASKS[:, :4, :4], verbose=0)
     shown = "Segmenter(method='own', backbone='own', input_shape=(4, 4, 2), "
     assert repr(model).startswith(shown)
+
+
+def test_a_layer_of_tfp_itself_is_refused_since_its_kl_would_be_left_out():
+    images = tf_keras.Input((16, 16, 2))
+    stock = tfp.layers.Convolution2DFlipout(2, 3, padding="same", name="stock")
+    logits = layers.PointLogits(name="logits")(stock(images))
+    model = models.Segmenter(images, logits)
+    model.configure({"num_regions": 2, "num_train_examples": 8})
+    with pytest.raises(ValueError, match=r"'stock' is `tfp.layers.Conv2DFlipout`.*KL"):
+        model.compile()

@@ -64,6 +64,15 @@ class Study:
     label_path: Path | None = None
     scheme_given: bool = False
 
+    def __repr__(self):
+        shape = "x".join(str(size) for size in self.image.shape[:3])
+        mm = " x ".join(f"{size:g}" for size in self.spacing)
+        given = "without" if self.labels is None else "with"
+        return (
+            f"<Study {self.case_id!r}: {' '.join(self.modalities)}, {shape} voxels of "
+            f"{mm} mm, {given} labels>"
+        )
+
     @property
     def spacing(self) -> tuple[float, float, float]:
         """Voxel size along the RAS+ axes, mm."""
@@ -144,6 +153,15 @@ class Case:
     volume_indices: Mapping[str, int | None] = field(default_factory=dict)
     label_candidates: tuple[str, ...] = tuple(labels_module.SCHEMES)
     scheme_given: bool = False
+
+    def __repr__(self):
+        beside = ["no labels" if self.label_path is None else "labels"]
+        if self.rater_paths:
+            beside.append(f"{len(self.rater_paths)} raters")
+        if self.truth_paths:
+            beside.append("truth")
+        known = " ".join(self.modalities)
+        return f"<Case {self.id!r}: {known}, {', '.join(beside)}>"
 
     @property
     def modalities(self) -> tuple[str, ...]:

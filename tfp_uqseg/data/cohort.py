@@ -81,6 +81,14 @@ class Cohort:
     size: tuple[int, int]
     raters: str
 
+    def __repr__(self):
+        height, width = self.size
+        return (
+            f"<Cohort: {self.num_slices} slices of {len(self.volumes)} cases, "
+            f"{height}x{width}, modalities {' '.join(self.modalities)}, "
+            f"regions {' '.join(self.regions)}>"
+        )
+
     @functools.cached_property
     def has_tumour(self) -> np.ndarray:
         """(N,) bool over all slices, case by case."""

@@ -62,6 +62,12 @@ class PhantomCase:
     brain: np.ndarray
     spacing: tuple[float, float, float]
 
+    def __repr__(self):
+        shape = "x".join(str(size) for size in self.brain.shape)
+        mm = " x ".join(f"{size:g}" for size in self.spacing)
+        raters = self.raters.shape[-1]
+        return f"<PhantomCase: {shape} voxels of {mm} mm, {raters} raters>"
+
 
 @dataclasses.dataclass(frozen=True)
 class Cohort:

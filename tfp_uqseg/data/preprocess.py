@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,6 +12,9 @@ from tfp_uqseg import _checks, labels
 from tfp_uqseg.data import case as case_module
 
 _TOP_PERCENTILE = 99.9
+#: Below this fraction of the 99th percentile a voxel is as dark as air. Of a brain
+#: without skull at most a twentieth is; with skull and air, a fifth to three quarters.
+_DARK, _MOST_DARK = 0.1, 0.1
 #: Voxels up to which an image may be a patch of brain rather than a study.
 _SMALL = 50_000
 
@@ -22,7 +25,11 @@ class Preprocessing:
 
     Attributes:
         intensity: "zscore": (v - mean) / stddev per modality over its own voxels above
-            background, clipped. "rescale": the paper's 8-bit range times 1/255: lowest
+            background, clipped. Background is what is 0. Where air is not (more than a
+            tenth of the other voxels is darker than a tenth of their 99th percentile),
+            mean and stddev are those of the brighter voxels, and air keeps its score:
+            how much of the picture is air then has no say in how bright a brain is.
+            "rescale": the paper's 8-bit range times 1/255: lowest
             value to 0, 99.9th percentile to 255 (clipped there), over 255. Grey levels
             are not rounded to 256 steps, so that the way back is exact.
         crop: Whether to cut the study to the box around the brain.
@@ -73,7 +80,7 @@ class Prepared:
 
     Attributes:
         case_id: Id of the case.
-        image: (x, y, z, C) float32, background 0.
+        image: (x, y, z, C) float32, background 0 (see `Preprocessing`).
         mask: (x, y, z, K) uint8, or None without labels.
         brain: (x, y, z) bool: some modality is not 0.
         box: Three slices of the full grid: where (x, y, z) was cut out.
@@ -95,9 +102,18 @@ class Prepared:
     modalities: tuple[str, ...]
     regions: tuple[str, ...] | None
     label_scheme: str | None
-    intensities: tuple[Intensity, ...] = field(repr=False)
-    foreground: np.ndarray = field(repr=False)
-    labels: np.ndarray | None = field(default=None, repr=False)
+    intensities: tuple[Intensity, ...]
+    foreground: np.ndarray
+    labels: np.ndarray | None = None
+
+    def __repr__(self):
+        shape = "x".join(str(size) for size in self.brain.shape)
+        whole = "x".join(str(size) for size in self.shape)
+        regions = " ".join(self.regions) if self.regions else "no labels"
+        return (
+            f"<Prepared {self.case_id!r}: {' '.join(self.modalities)}, {regions}, box "
+            f"{shape} of {whole} voxels>"
+        )
 
 
 def prepare(
@@ -248,8 +264,10 @@ def _scale(raw, foreground, out, preprocessing, study, channel) -> Intensity:
             f"contrast; its {values.size} voxels above background all have one value. "
             "Leave the case or the modality out."
         )
+    air = False
     if preprocessing.intensity == "zscore":
-        offset, scale = values.mean(dtype=np.float64), values.std(dtype=np.float64)
+        lit, air = _without_air(values)
+        offset, scale = lit.mean(dtype=np.float64), lit.std(dtype=np.float64)
         low, high = -preprocessing.clip, preprocessing.clip
     else:
         offset = min(0.0, float(values.min()))
@@ -258,8 +276,19 @@ def _scale(raw, foreground, out, preprocessing, study, channel) -> Intensity:
         low, high = 0.0, 1.0
     np.subtract(raw, np.float32(offset), out=out)
     out /= np.float32(scale)
-    out *= foreground
+    if not air:
+        out *= foreground
     flat_out, flat_raw = out.reshape(-1, order="F"), raw.ravel(order="F")
     clipped_at = np.flatnonzero((flat_out < low) | (flat_out > high)).astype(np.int32)
     np.clip(out, low, high, out=out)
     return Intensity(float(offset), float(scale), clipped_at, flat_raw[clipped_at])
+
+
+def _without_air(values: np.ndarray) -> tuple[np.ndarray, bool]:
+    """Return the values that are no air, and whether others were among them."""
+    if values.min() < 0:  # somebody's scores: dark means nothing
+        return values, False
+    bright = values >= _DARK * np.percentile(values, 99)
+    lit = values[bright]
+    air = np.mean(bright) < 1 - _MOST_DARK and lit.min() < lit.max()
+    return (lit, True) if air else (values, False)

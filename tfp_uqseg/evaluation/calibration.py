@@ -228,7 +228,7 @@ def brier_parts(mask, probabilities, brain=None, *, num_bins: int = 15) -> Brier
     filled = bins.count > 0
     share = bins.count[filled] / bins.count.sum()
     frequency = bins.frequency[filled]
-    base = float(np.sum(share * frequency))
+    base = min(1.0, float(np.sum(share * frequency)))  # shares round to above 1
     gaps = np.square(bins.mean_probability[filled] - frequency)
     calibrated = float(np.sum(share * gaps))
     resolved = float(np.sum(share * np.square(frequency - base)))

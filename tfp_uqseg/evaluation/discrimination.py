@@ -6,15 +6,14 @@ import numpy as np
 from scipy import stats
 
 from tfp_uqseg import _checks
-from tfp_uqseg.evaluation import overlap
+from tfp_uqseg.evaluation import intervals, overlap
 
 
 def auroc(wrong, uncertainty) -> float:
     """Area under the ROC curve of uncertainty as a sign of what is wrong.
 
     The probability that something wrong is more uncertain than something right, ties
-    counting half. It serves voxels, cases, and shifted cases (`wrong`) against plain
-    ones.
+    counting half. It serves voxels and cases; see `shift_auroc` for shifted cases.
 
     Args:
       wrong: Mask of any shape, holding 0 and 1.
@@ -34,8 +33,49 @@ def auroc(wrong, uncertainty) -> float:
     negatives = wrong.size - positives
     if not positives or not negatives:
         return float("nan")
-    ranks = stats.rankdata(uncertainty)[wrong].sum()
-    return float((ranks - positives * (positives + 1) / 2) / (positives * negatives))
+    pair = (uncertainty[np.newaxis, which] for which in (wrong, ~wrong))
+    return float(_chances(*pair)[0])
+
+
+def shift_auroc(shifted, plain, *, level: float = 0.95, seed: int = 0):
+    """Chance that a shifted case is more uncertain than a plain one, with its interval.
+
+    The `auroc` of cases' uncertainty as an alarm for what the network does not know:
+    another scanner, another institution. Patients of both groups are resampled.
+
+    Args:
+      shifted: One finite number per shifted case, shape (cases,).
+      plain: One per plain case, shape (other cases,).
+      level: Coverage of the interval, between 0 and 1.
+      seed: Seed of the resampling.
+
+    Returns:
+      An `intervals.Interval` from 0 to 1; 0.5 says nothing.
+
+    Raises:
+      ValueError: If a group is empty, or a number is not finite.
+
+    >>> shift_auroc([0.8, 0.9], [0.1, 0.2, 0.3])
+    Interval(mean=1.0, low=1.0, high=1.0)
+    """
+    named = {"shifted": shifted, "plain": plain}
+    groups = [intervals.finite(name, group) for name, group in named.items()]
+    intervals.check_level(level)
+    rng = np.random.default_rng(seed)
+    drawn = _chances(
+        *(rng.choice(group, (intervals.NUM_RESAMPLES, group.size)) for group in groups)
+    )
+    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+    middle = _chances(*(group[np.newaxis] for group in groups))[0]
+    return intervals.Interval(float(middle), float(low), float(high))
+
+
+def _chances(shifted: np.ndarray, plain: np.ndarray) -> np.ndarray:
+    """Return the area of every row of two groups, (rows, cases) each."""
+    count = shifted.shape[1]
+    ranks = stats.rankdata(np.concatenate([shifted, plain], axis=1), axis=1)
+    above = ranks[:, :count].sum(axis=1) - count * (count + 1) / 2
+    return above / (count * plain.shape[1])
 
 
 def aupr(wrong, uncertainty) -> float:

@@ -46,7 +46,7 @@ def mean_interval(values, *, level: float = 0.95, seed: int = 0) -> Interval:
     >>> mean_interval([0.5, 0.5, 0.5])
     Interval(mean=0.5, low=0.5, high=0.5)
     """
-    values = _finite("values", values)
+    values = finite("values", values)
     check_level(level)
     if values.size == 1:
         return Interval(float(values[0]), float("nan"), float("nan"))
@@ -88,8 +88,8 @@ def paired_difference(
     >>> paired_difference([0.75, 0.5], [0.5, 0.25])
     Interval(mean=0.25, low=0.25, high=0.25)
     """
-    values = _finite("values", values)
-    other_values = _finite("other_values", other_values)
+    values = finite("values", values)
+    other_values = finite("other_values", other_values)
     if values.size != other_values.size:
         raise ValueError(
             "`other_values` must hold the same patients as `values`, "
@@ -120,7 +120,7 @@ def paired_test(values, other_values, *, seed: int = 0) -> float:
     0.125
     """
     values, others = (
-        _finite(name, each)
+        finite(name, each)
         for name, each in (("values", values), ("other_values", other_values))
     )
     _checks.same_shape("values", values, "other_values", others)
@@ -205,7 +205,7 @@ def correlation(
     -1.0
     """
     values = _several("values", values, 3)
-    other_values = _finite("other_values", other_values)
+    other_values = finite("other_values", other_values)
     if values.size != other_values.size:
         raise ValueError(
             "`other_values` must hold the same patients as `values`, "
@@ -241,7 +241,7 @@ def proportion_interval(hits, *, level: float = 0.95) -> Interval:
     >>> share.mean, round(share.low, 2), round(share.high, 2)
     (0.75, 0.3, 0.95)
     """
-    hits = _finite("hits", hits)
+    hits = finite("hits", hits)
     check_level(level)
     if not np.isin(hits, (0, 1)).all():
         raise ValueError(f"`hits` must hold 0 and 1 only; got {hits.tolist()}.")
@@ -250,7 +250,16 @@ def proportion_interval(hits, *, level: float = 0.95) -> Interval:
     return Interval(count / hits.size, float(ends.low), float(ends.high))
 
 
-def _finite(name: str, values) -> np.ndarray:
+def finite(name: str, values) -> np.ndarray:
+    """Return one finite number per patient, float64 (patients,).
+
+    Args:
+      name: What to call them in an error.
+      values: The numbers.
+
+    Raises:
+      ValueError: If they have another shape, are none, or one is not finite.
+    """
     values = np.asarray(values, dtype=np.float64)
     if values.ndim != 1 or values.size == 0:
         raise ValueError(
@@ -266,7 +275,7 @@ def _finite(name: str, values) -> np.ndarray:
 
 
 def _several(name: str, values, least: int) -> np.ndarray:
-    values = _finite(name, values)
+    values = finite(name, values)
     if values.size < least:
         raise ValueError(
             f"`{name}` must hold at least {least} patients; got {values.size}."

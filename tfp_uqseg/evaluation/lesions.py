@@ -13,7 +13,7 @@ from tfp_uqseg.evaluation import overlap, surface
 
 #: Dilations of the reference by which lesions close to each other become one.
 DILATIONS = 3
-#: Smaller lesions of the reference are left out, voxels of 1 mm^3.
+#: Lesions of the reference that are no larger are left out, voxels of 1 mm^3.
 SMALLEST_MM3 = 50.0
 _WITH_EDGES = scipy.ndimage.generate_binary_structure(3, 2)
 _WITH_CORNERS = scipy.ndimage.generate_binary_structure(3, 3)
@@ -54,13 +54,17 @@ def lesion_wise(
     dilated voxels it touches, and a lesion is scored against all components that
     belong to it. No lesion and no component score 1 and 0 mm.
 
+    The challenge's script differs in two points: its distance is the larger of two
+    percentiles, one for each direction, where `surface.hd95` pools both directions, and
+    what is missed counts 374 mm there and 373.13 mm here.
+
     Args:
       mask: Reference mask (X, Y, Z), holding 0 and 1.
       predicted_mask: Mask of the same shape.
       spacing: Extent of a voxel along each axis, mm.
       dilations: How often the reference is dilated.
-      smallest_mm3: Lesions below this volume are left out of the means; what touches
-        them is no false alarm.
+      smallest_mm3: Lesions of at most this volume are left out of the means; what
+        touches them is no false alarm.
 
     Returns:
       `LesionScores`.
@@ -87,7 +91,7 @@ def lesion_wise(
         near = _dilated(lesion, dilations)
         belonging = np.setdiff1d(np.unique(components[near]), [0])
         touching.update(belonging.tolist())
-        if lesion.sum() * float(np.prod(spacing)) < smallest_mm3:
+        if lesion.sum() * float(np.prod(spacing)) <= smallest_mm3:
             continue
         found = np.isin(components, belonging) & predicted_mask
         missed += not belonging.size

@@ -173,6 +173,8 @@ def _summarise(records, others, folders, left_out, level, seed) -> dict:
                 "methods": list(dict.fromkeys(row["method"] for row in rows)),
                 "regions": tables.means(rows, **options),
                 "differences": tables.differences(records, rows, **options),
+                "referral": referral.referral(rows, **options),
+                "referral_differences": referral.differences(records, rows, **options),
             }
             for name, rows in others.items()
         },
@@ -261,6 +263,11 @@ def _sections(evaluation: Evaluation, draw) -> list[str]:
             sections += [
                 "Paired differences, maps minus these; p of a permutation test:",
                 draw(tables.mean_rows(found["differences"], signed=True)),
+            ]
+        if found["referral_differences"]:
+            sections += [
+                "Paired differences of referring the least sure patients:",
+                draw(referral.rows(found["referral_differences"], signed=True)),
             ]
     if summary["qu_brats_ranks"]:
         rows = [["maps", "mean rank by QU-BraTS"]]

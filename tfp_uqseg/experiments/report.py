@@ -108,13 +108,14 @@ def _view(maps, case, regions, modality, label_scheme, most_slices):
 
 
 def _settings(maps, case) -> dict:
-    """Return how the first case was predicted."""
+    """Return how the first case was predicted; files' names may be a patient's."""
     prediction = predicted.open_case(maps, case)
     summary = prediction.summary
     settings = summary.get("settings")
+    settings = settings if isinstance(settings, dict) else {}
     names = ("method", "num_draws", "num_latent_draws", "seed")
     return {
         **{name: summary[name] for name in names if name in summary},
-        **(settings if isinstance(settings, dict) else {}),
+        **{name: settings[name] for name in settings if name != "files"},
         "versions": summary.get("versions"),
     }

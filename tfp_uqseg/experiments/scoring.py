@@ -23,6 +23,9 @@ from tfp_uqseg.evaluation import (
 from tfp_uqseg.experiments import predicted, tables
 from tfp_uqseg.uncertainty import measures
 
+#: Half of the largest entropy, nats: above it a voxel counts as uncertain.
+PAVPU_THRESHOLD = float(np.log(2.0)) / 2.0
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Scan:
@@ -87,6 +90,7 @@ def _record(scan: Scan, prediction, region: str, mask, bins) -> dict:
     }
     record.update({name: float(maps[name].mean()) for name in serving.UNCERTAINTIES})
     entropy = maps["predictive_entropy"]
+    record["total_entropy"] = confidence.total(entropy)
     record["region_entropy"] = confidence.mean_over_region(
         entropy, scan.inside(predicted_mask)
     )
@@ -147,6 +151,7 @@ def _error_scores(mask, predicted_mask, entropy) -> dict:
         "error_auroc": _number(discrimination.auroc(wrong, entropy)),
         "error_aupr": _number(discrimination.aupr(wrong, entropy)),
         "error_share": float(wrong.mean()),
+        "pavpu": discrimination.pavpu(mask, predicted_mask, entropy, PAVPU_THRESHOLD),
         "error_overlap": discrimination.best_error_overlap(
             mask, predicted_mask, entropy
         )[0],
@@ -218,6 +223,8 @@ def _probability_scores(mask, probabilities) -> dict:
         "brier": calibration.brier(mask, probabilities),
         "brier_reliability": parts.reliability,
         "brier_resolution": parts.resolution,
+        "brier_uncertainty": parts.uncertainty,
+        "brier_within": parts.within,
         "ece": calibration.ece(mask, probabilities),
         "ace": calibration.ace(mask, probabilities),
         "ace_equal_mass": calibration.ace(mask, probabilities, equal_mass=True),

@@ -54,7 +54,7 @@ COLUMNS: dict[str, Column] = {
     "surface_dice_2mm": _score("surface 2 mm", "share of the surfaces within 2 mm"),
     "lesion_dice": _score("lesion Dice", "mean Dice of the lesions, as in BraTS 2023"),
     "lesion_hd95": _score("lesion HD95 mm", "mean HD95 of the lesions, mm", 1),
-    "lesions": Column("lesions of the reference of at least 50 mm^3"),
+    "lesions": Column("lesions of the reference above 50 mm^3"),
     "lesions_missed": Column("of them, lesions that nothing predicted touches"),
     "false_alarms": Column("predicted components that touch no lesion"),
     "volume_truth_ml": _score("true ml", "volume of the reference, ml", 1),
@@ -70,6 +70,8 @@ COLUMNS: dict[str, Column] = {
     "brier": _score("Brier", "mean squared error of the probability in the brain", 4),
     "brier_reliability": _score("reliability", "Brier score's part: the bins' gaps", 5),
     "brier_resolution": _score("resolution", "Brier score's part: the bins' spread", 5),
+    "brier_uncertainty": Column("Brier score's part: the share's own, p (1 - p)", 5),
+    "brier_within": Column("Brier score less its parts: within the bins", 5),
     "ece": _score("ECE", "expected calibration error in the brain, 15 bins", 4),
     "ace": _score("ACE", "mean gap of the 15 bins of equal width", 3),
     "ace_equal_mass": _score("ACE mass", "mean gap of 15 bins of equal mass", 4),
@@ -81,6 +83,7 @@ COLUMNS: dict[str, Column] = {
     "mutual_information": _score(
         "epistemic", "mean mutual information in the brain, nats", 5
     ),
+    "total_entropy": Column("sum of the total entropy over the brain, nats", 1),
     "region_entropy": _score(
         "region entropy", "mean total entropy of the predicted region, nats", 4
     ),
@@ -90,6 +93,7 @@ COLUMNS: dict[str, Column] = {
     "error_auroc": _score("error AUROC", "AUROC of the entropy for wrong voxels"),
     "error_aupr": _score("error AUPR", "average precision for wrong voxels"),
     "error_share": _score("wrong", "share of the brain's voxels that are wrong", 4),
+    "pavpu": Column("share right and sure, or wrong and unsure, entropy > log(2)/2"),
     "error_overlap": _score("UEO", "best Dice of uncertain with wrong voxels"),
     "qu_brats": _score("QU-BraTS", "QU-BraTS score of the region, 0 to 1"),
     "qu_brats_dice": _score("QU Dice", "its area under Dice"),

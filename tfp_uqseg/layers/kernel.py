@@ -170,6 +170,12 @@ class BayesianKernel:
             outputs = tf.nn.bias_add(outputs, tf.cast(self.bias, self.compute_dtype))
         return outputs if self.activation is None else self.activation(outputs)
 
+    def __repr__(self):
+        shape = getattr(self, "_kernel_shape", None)
+        kernel = "not built" if shape is None else f"kernel {shape}"
+        kind = type(self).__name__
+        return f"<{kind} {self.name!r}, {kernel}, prior={self.prior!r}>"
+
     def _respond(self, inputs: tf.Tensor) -> tf.Tensor:
         """Return the response, before the bias, of a step of training."""
         raise NotImplementedError
