@@ -98,11 +98,6 @@ class DiceCrossEntropy(tf_keras.losses.Loss):
 
     Dice is no likelihood: with it in the loss the posterior is a generalised one.
 
-    From scratch, the Dice of a region that most images lack drives its probability
-    towards 0 everywhere, where it has no gradient left to learn from. The variable
-    ``phase`` (1 unless it is set) therefore lets a training begin with cross-entropy:
-    the loss is ``(1 - phase)`` CE + ``phase`` times the above.
-
     Args:
         dice_weight: Factor of the Dice loss, Eq. 17 per image, then averaged.
         cross_entropy_weight: Factor of the cross-entropy, Eq. 16 averaged over voxels.
@@ -115,15 +110,13 @@ class DiceCrossEntropy(tf_keras.losses.Loss):
         self.cross_entropy_weight = _checks.non_negative(
             "cross_entropy_weight", cross_entropy_weight
         )
-        self.phase = tf.Variable(1.0, trainable=False, name="phase")
 
     def call(self, y_true, y_pred):
         """Return the loss of every example, (B,)."""
         masks, p, log_p, log_not_p = _read(y_true, y_pred)
         dice_loss = 1.0 - tf.reduce_mean(_soft_dice(masks, p), axis=-1)
         entropy_loss = _mean_cross_entropy(masks, log_p, log_not_p)
-        whole = self.dice_weight * dice_loss + self.cross_entropy_weight * entropy_loss
-        return (1.0 - self.phase) * entropy_loss + self.phase * whole
+        return self.dice_weight * dice_loss + self.cross_entropy_weight * entropy_loss
 
     def get_config(self):
         """Return plain values from which the loss can be built again."""

@@ -213,6 +213,18 @@ def test_one_patient_has_means_without_an_interval(phantom_cases, true_maps, tmp
     assert "One patient gives no interval." in evaluate.format_table(found)
 
 
+def test_parts_of_scores_add_up_in_the_table(phantom_cases, poor_maps):
+    found = evaluate.evaluate(poor_maps, phantom_cases)
+    for row in found.records:
+        parts = row["brier_reliability"] - row["brier_resolution"]
+        parts += row["brier_uncertainty"] + row["brier_within"]
+        assert row["brier"] == pytest.approx(parts, abs=1e-9)
+        brain = row["total_entropy"] / row["predictive_entropy"]  # voxels
+        assert brain == pytest.approx(round(brain))
+        # These maps are sure where they are wrong: no error is an uncertain voxel.
+        assert row["pavpu"] == pytest.approx(1.0 - row["error_share"])
+
+
 def test_cases_without_labels_keep_what_needs_none(phantom_cases, true_maps, tmp_path):
     bare = dataclasses.replace(phantom_cases[2], label_path=None, truth_paths={})
     cases = [*phantom_cases[:2], bare]
@@ -228,6 +240,7 @@ def test_cases_without_labels_keep_what_needs_none(phantom_cases, true_maps, tmp
         "volume_low_ml",
         "volume_high_ml",
         "volume_interval_level",
+        "total_entropy",
         "region_entropy",
         "patch_entropy",
         *serving.UNCERTAINTIES,

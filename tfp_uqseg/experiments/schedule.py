@@ -218,12 +218,6 @@ class ProgressSchedule(tf_keras.callbacks.Callback):
         self.model.annealing.assign(
             annealing(progress, fraction=self.settings.kl_annealing)
         )
-        self._set_phase(annealing(progress, fraction=self.settings.curriculum))
-
-    def _set_phase(self, value: float) -> None:
-        """Set how much of the Dice loss counts, where the loss has one."""
-        if hasattr(self.model.loss, "phase"):
-            self.model.loss.phase.assign(value)
 
     def on_train_batch_end(self, batch, logs=None):
         """Stop in the middle of an epoch when the time is up."""
@@ -232,8 +226,7 @@ class ProgressSchedule(tf_keras.callbacks.Callback):
             self.model.stop_training = True
 
     def on_test_begin(self, logs=None):
-        """Time the validation, and let it see the whole loss."""
-        self._set_phase(1.0)
+        """Time the validation."""
         self._validation_start = self.clock.elapsed
 
     def on_test_end(self, logs=None):
