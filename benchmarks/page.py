@@ -1,4 +1,4 @@
-"""Writes docs/performance.md from the JSON files of one run."""
+"""Writes docs/performance.md, and a table of another page, from the JSON files."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pathlib
 from benchmarks import measuring
 
 PAGE = pathlib.Path(__file__).parents[1] / "docs" / "performance.md"
+COMPARISON = PAGE.parent / "_generated" / "comparison_speed.md"
 #: In the order of the page, with the words above each table.
 SECTIONS = {
     "training_step": "A training step",
@@ -19,6 +20,15 @@ SECTIONS = {
     "shards": "Shards",
     "qu_brats": "The QU-BraTS score",
     "gpu": "On a GPU",
+}
+#: Networks of the table in docs/comparison.md, by their name in the results.
+COMPARED = {
+    "deterministic": "`tfp_uqseg`, deterministic",
+    "flipout": "`tfp_uqseg`, Flipout",
+    "stock tfp.layers": "stock `tfp.layers`, Flipout",
+    "PyTorch deterministic": "PyTorch, deterministic",
+    "PyTorch bayesian_torch": "bayesian-torch, Flipout",
+    "PyTorch torch_uncertainty": "torch-uncertainty, `BayesConv2d`",
 }
 _HEAD = """\
 # Performance
@@ -32,9 +42,11 @@ the range in brackets. Seconds depend on the machine, ratios much less.
 
 
 def main() -> None:
-    """Write the page."""
-    PAGE.write_text(text(read()), encoding="utf-8")
-    print(f"written to {PAGE}")
+    """Write the page and the table."""
+    results = read()
+    for path, words in ((PAGE, text(results)), (COMPARISON, comparison(results))):
+        path.write_text(words, encoding="utf-8")
+        print(f"written to {path}")
 
 
 def read(folder: pathlib.Path = measuring.RESULTS) -> dict[str, dict]:
@@ -60,6 +72,30 @@ def text(results: dict[str, dict]) -> str:
                 "`python -m benchmarks.page` then adds it here.\n\n"
             )
     return "".join(parts).rstrip() + "\n"
+
+
+def comparison(results: dict[str, dict]) -> str:
+    """Return the speeds of every network, in every precision it was measured in."""
+    step, draw = results["training_step"], results["draws"]
+    medians = [
+        {row["name"]: row["median"] for row in each["rows"]} for each in (step, draw)
+    ]
+    rows = []
+    for network, label in COMPARED.items():
+        for precision in ("float32", "bfloat16"):
+            name = f"{network}, {precision}"
+            if any(name in each for each in medians):
+                seconds = (_seconds(each.get(name)) for each in medians)
+                rows.append((f"{label}, {precision}", *seconds))
+    settings = step["settings"]
+    size = " x ".join(map(str, settings["input"]))
+    batches = f"one draw of {draw['settings']['batches']} such batches"
+    lines = [
+        f"The same U-Net, {settings['base_filters']} base filters, input {size}, "
+        f"{step['machine']['cores']} cores; medians in seconds:\n",
+        *_table(("", "training step", batches), rows),
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def _machines(results: dict[str, dict]) -> str:
@@ -133,6 +169,10 @@ def _number(item: dict) -> str:
 def _unbroken(text: str) -> str:
     """Return words that no browser parts at the end of a line."""
     return text.replace(" ", "\N{NO-BREAK SPACE}")
+
+
+def _seconds(value: float | None) -> str:
+    return "-" if value is None else f"{value:#.3g}"
 
 
 def _short(value: float | None) -> str:

@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import json
 import pathlib
+import re
 import subprocess
 import sys
 import time
@@ -117,6 +118,64 @@ def test_the_page_shows_every_bound_and_what_is_not_measured(measuring, tmp_path
 def test_the_page_in_the_docs_is_made_from_the_results():
     page = importlib.import_module("benchmarks.page")
     assert page.PAGE.read_text(encoding="utf-8") == page.text(page.read())
+
+
+@pytest.fixture
+def speeds():
+    """Medians of a training step and of a draw, by the names of the results."""
+    page = importlib.import_module("benchmarks.page")
+    found = page.read()
+    return [
+        {row["name"]: row["median"] for row in found[name]["rows"]}
+        for name in ("training_step", "draws")
+    ]
+
+
+def test_the_speeds_in_the_comparison_are_those_of_the_results(speeds):
+    page = importlib.import_module("benchmarks.page")
+    text = page.COMPARISON.read_text(encoding="utf-8")
+    assert text == page.comparison(page.read())
+    rows = [line.split(" | ") for line in text.splitlines() if ", " in line][1:]
+    shown = {name.strip("| "): [step, draw.strip("| ")] for name, step, draw in rows}
+    row = shown["`tfp_uqseg`, Flipout, bfloat16"]
+    assert row == [f"{each['flipout, bfloat16']:#.3g}" for each in speeds]
+    # What the others have in bfloat16 is set beside what this package has in it.
+    compared = [name for each in speeds for name in each if name.endswith(", bfloat16")]
+    compared = {name for name in compared if name.split(", ")[0] in page.COMPARED}
+    narrow = [name for name in shown if name.endswith("bfloat16")]
+    assert len(narrow) == len(compared)
+    assert sum("`tfp_uqseg`" in name for name in narrow) == 2
+
+
+def test_the_comparison_holds_no_typed_number_and_its_words_are_so(speeds):
+    text = (ROOT / "docs" / "comparison.md").read_text(encoding="utf-8")
+    assert "```{include} _generated/comparison_speed.md\n" in text
+    typed = [line for line in text.splitlines() if line.startswith("|")]
+    assert not [line for line in typed if re.search(r"\d\.\d", line)]
+    step, _ = speeds
+    assert "in bfloat16 its training step is the faster one" in " ".join(text.split())
+    for precision, faster in (("float32", False), ("bfloat16", True)):
+        other = step[f"PyTorch torch_uncertainty, {precision}"]
+        assert (other < step[f"flipout, {precision}"]) is faster
+
+
+def test_a_network_that_was_not_measured_has_no_number_in_the_comparison():
+    page = importlib.import_module("benchmarks.page")
+    rows = [{"name": "flipout, float32", "median": 0.5}]
+    absent = [{"name": "PyTorch bayesian_torch, float32", "median": None}]
+    result = {"machine": {"cores": 2}, "rows": rows}
+    settings = {"base_filters": 16, "input": [8, 128, 128, 4], "batches": 4}
+    found = page.comparison(
+        {
+            "training_step": {**result, "settings": settings, "rows": rows + absent},
+            "draws": {**result, "settings": settings},
+        }
+    )
+    assert "16 base filters, input 8 x 128 x 128 x 4, 2 cores" in found
+    assert found.endswith(
+        "| `tfp_uqseg`, Flipout, float32 | 0.500 | 0.500 |\n"
+        "| bayesian-torch, Flipout, float32 | - | - |\n"
+    )
 
 
 WORKER = """

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import functools
 import importlib
+import itertools
+import json
 import pathlib
 import re
 import shlex
+import textwrap
 
 import numpy as np
 import pytest
@@ -18,12 +21,55 @@ from tfp_uqseg.experiments import config
 from tfp_uqseg.uncertainty import draws
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+OUTSIDE = (
+    "README.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "benchmarks/README.md",
+    "data/README.md",
+    "data/phantom/README.md",
+    "data/splits/README.md",
+)
+PAGES = [ROOT / name for name in OUTSIDE] + sorted((ROOT / "docs").rglob("*.md"))
+SHELLS = ("sh", "bash")
+#: What the first line of a block may say, beside the directives that hold no code.
+LANGUAGES = ("python", *SHELLS, "json", "bibtex", "text")
+DIRECTIVES = ("bibliography", "glossary", "image", "include", "literalinclude", "raw")
+DIRECTIVES += ("table", "toctree")
 
 
-def blocks(path: pathlib.Path, language: str) -> list[str]:
-    text = path.read_text("utf-8")
-    return re.findall(rf"^```{language}\n(.*?)^```", text, re.M | re.S)
+def name_of(path: pathlib.Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def fenced(text: str) -> list[tuple[str, str]]:
+    """Return language and code of every block, those inside lists too."""
+    found = re.findall(r"^( *)```(\S*)[^\n]*\n(.*?)^\1``` *$", text, re.M | re.S)
+    return [(language, textwrap.dedent(code)) for _, language, code in found]
+
+
+def blocks(path: pathlib.Path, *languages: str) -> list[str]:
+    found = fenced(path.read_text("utf-8"))
+    return [code for language, code in found if language in languages]
+
+
+def commands(code: str) -> list[str]:
+    """Return what a script gives to `uqseg`, behind other words and in comments too.
+
+    A variable without quotes stands for what the script sets it to, and for nothing.
+    """
+    code = code.replace("\\\n", " ")
+    lines = re.findall(r"(?:^|[\s/;&|])uqseg (\w[^;&|#>\n]*)", code)
+    values = dict(re.findall(r"(?:^|[\s;])(\w+)=([\w-]+)", code))
+    found = []
+    for line in lines:
+        named = [name for name in values if re.search(rf" \${name}\b", line)]
+        for used in itertools.product(*[(values[name], "") for name in named]):
+            filled = line
+            for name, value in zip(named, used, strict=True):
+                filled = re.sub(rf" \${name}\b", f" {value}", filled)
+            found.append(filled)
+    return found
 
 
 #: Long numbers on the pages, and what stands for them here.
@@ -34,8 +80,10 @@ SMALLER = {
     r"\bnum_train_examples=1000\b": "num_train_examples=8",
     r'"vnet",': '"vnet", base_filters=2,',
 }
-ONCE = ("README.md", "quickstart.md")  # run together in `test_docs`
-WITH_CODE = [path for path in PAGES if blocks(path, "python") and path.name not in ONCE]
+ONCE = ("README.md", "docs/quickstart.md")  # run together, below
+WITH_CODE = [
+    path for path in PAGES if blocks(path, "python") and name_of(path) not in ONCE
+]
 SETTINGS = {
     "input_shape": (None, None, 4),
     "num_regions": 3,
@@ -58,18 +106,87 @@ def test_the_reference_names_every_module_once():
     assert len(named) == len(set(named))
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", PAGES, ids=name_of)
 def test_code_on_the_pages_is_python(path):
     for code in blocks(path, "python"):
         compile(code, path.name, "exec")
+    for code in blocks(path, "json"):
+        json.loads(code)
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", PAGES, ids=name_of)
+def test_no_block_escapes_for_its_language(path):
+    text = path.read_text("utf-8")
+    marks = re.findall(r"^ *(?:```+|~~~+).*$", text, re.M)
+    assert len(marks) == 2 * len(fenced(text)), marks
+    directives = [f"{{{name}}}" for name in DIRECTIVES]
+    assert {language for language, _ in fenced(text)} <= {*LANGUAGES, *directives}
+
+
+@pytest.mark.parametrize("path", PAGES, ids=name_of)
 def test_commands_on_the_pages_are_understood(path):
-    commands = "".join(blocks(path, "sh")).replace("\\\n", " ")
-    for line in commands.splitlines():
-        if line.startswith("uqseg "):
-            assert cli.parser().parse_args(shlex.split(line)[1:]).command
+    for code in blocks(path, *SHELLS):
+        assert code.count("uqseg ") <= len(commands(code))
+        for line in commands(code):
+            assert cli.parser().parse_args(shlex.split(line)).command
+
+
+def test_commands_are_found_wherever_they_stand_in_a_script():
+    script = """\
+# once: uqseg prepare A --out b  # not again
+if [ -e run ]; then more=--resume; fi
+  uqseg train A \\
+    --out run $more && .venv/bin/uqseg demo
+for case in a b; do uqseg predict run A --cases "$case" > log; done
+"""
+    assert [shlex.split(line) for line in commands(script)] == [
+        ["prepare", "A", "--out", "b"],
+        ["train", "A", "--out", "run", "--resume"],
+        ["train", "A", "--out", "run"],
+        ["demo"],
+        ["predict", "run", "A", "--cases", "$case"],
+    ]
+
+
+@pytest.mark.parametrize("path", PAGES, ids=name_of)
+def test_commands_in_the_sentences_have_the_options_they_name(path, capsys):
+    text = re.sub(r"^( *)```.*?^\1```", "", path.read_text("utf-8"), flags=re.M | re.S)
+    for command, rest in re.findall(r"`uqseg\s([a-z]\w*)([^`]*)`", text):
+        with pytest.raises(SystemExit) as ended:
+            cli.main([command, "--help"])
+        assert ended.value.code == 0, command
+        known = set(re.findall(r"--[\w-]+", capsys.readouterr().out))
+        assert set(re.findall(r"--[\w-]+", rest)) <= known, command
+
+
+@pytest.mark.parametrize("path", PAGES, ids=name_of)
+def test_scripts_that_pages_run_are_there_and_know_their_options(path):
+    said = "\n".join([*blocks(path, *SHELLS), *re.findall("`[^`]+`", path.read_text())])
+    for script, rest in re.findall(
+        r"python3? (?:-m )?(benchmarks\.\w+|[\w./]+\.py)([^\n`#&|]*)", said
+    ):
+        name = script if "/" in script else script.replace(".", "/") + ".py"
+        source = (ROOT / name).read_text("utf-8")
+        for module in re.findall(r"from benchmarks import (.+)", source):
+            for each in module.split(", "):
+                source += (ROOT / f"benchmarks/{each}.py").read_text("utf-8")
+        for option in re.findall(r"--[\w-]+", rest):
+            assert f'"{option}"' in source or option == "--help", script
+
+
+def test_files_that_contributors_are_told_of_are_there():
+    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    named = re.findall(r"[\w.]+/[\w./]+\.py\b|(?<![\w/])\.ci/\w+", text)
+    assert {"tutorials/run.py", ".ci/run"} <= set(named)
+    assert not [name for name in named if not (ROOT / name).is_file()]
+
+
+def test_contributors_are_told_what_executes_the_notebooks():
+    command = "python tutorials/run.py --check"
+    assert f"`.venv/bin/{command}`" in (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    assert f"/bin/{command}".replace("python ", 'python" ') in (
+        ROOT / ".ci" / "run"
+    ).read_text("utf-8")
 
 
 @pytest.mark.slow
@@ -92,20 +209,10 @@ def test_the_readmes_example_and_the_quickstarts_run(tmp_path, monkeypatch):
 
 
 def test_the_readme_has_the_two_commands():
-    commands = blocks(ROOT / "README.md", "sh")
-    assert commands[0].endswith(".venv/bin/uqseg demo\n")
-    assert commands[1].endswith(" -m pytest -n 2 --dist loadfile\n")
-    assert all(command.startswith("python3 -m venv") for command in commands[:2])
-
-
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
-def test_links_between_pages_lead_somewhere(path):
-    targets = re.findall(r"\]\((?!https?:)([^)#\s]+)(?:#[^)]*)?\)", path.read_text())
-    places = [path.parent]
-    if path.parent.name == "tutorials":
-        places.append(ROOT / "tutorials")  # the pages' copies come with a build
-    found = {name for name in targets for each in places if (each / name).exists()}
-    assert set(targets) == found
+    demo, tests, *_ = blocks(ROOT / "README.md", "sh")
+    assert demo.endswith(".venv/bin/uqseg demo\n")
+    assert tests.endswith(" -m pytest -n 2 --dist loadfile\n")
+    assert all(command.startswith("python3 -m venv") for command in (demo, tests))
 
 
 def test_every_notebook_is_on_the_tutorials_page():
@@ -198,7 +305,7 @@ def given(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", WITH_CODE, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", WITH_CODE, ids=name_of)
 def test_the_code_of_a_page_runs(path: pathlib.Path, given, monkeypatch):
     folder, names = given
     monkeypatch.chdir(folder)

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 _NAMESPACE = "http://www.w3.org/1998/Math/MathML"
 _ACCENTS = frozenset(latex2mathml.accents.values())
 _APPLY = "\N{FUNCTION APPLICATION}"
+# docutils knows its relatives, not the one that everybody writes.
+latex2mathml.operators.setdefault("dots", latex2mathml.operators["dotsc"])
 ElementTree.register_namespace("", _NAMESPACE)
 
 

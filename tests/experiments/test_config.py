@@ -77,6 +77,7 @@ def test_epochs_are_thirty_unless_epochs_or_time_say_otherwise(settings, epochs)
         ("kl_annealing", None, "`kl_annealing` must be a number from 0 to 1"),
         ("initial_stddev_ratio", 0.0, "must be finite and above 0; got 0.0"),
         ("map_share", 2, "`map_share` must be from 0 to 1; got 2"),
+        ("kl_weight", -1.0, "`kl_weight` must be finite and at least 0"),
         ("beta", -1.0, "`beta` must be finite and at least 0"),
         ("clip", 0.0, "`clip` must be finite and above 0"),
         ("seed", -1, "`seed` must be a whole number from 0"),

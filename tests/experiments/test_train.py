@@ -10,6 +10,7 @@ import shutil
 import numpy as np
 import pytest
 import tensorflow as tf
+import tensorflow_probability as tfp
 import tf_keras
 
 from tfp_uqseg import models
@@ -228,10 +229,27 @@ def test_progress_is_told_line_by_line_where_there_is_no_terminal(
     settings = dataclasses.replace(SETTINGS, epochs=1)
     train.train(phantom_cases, tmp_path / "run", settings, split=SPLIT)
     lines = capsys.readouterr().err.splitlines()
-    assert lines[-1].startswith("epoch 1/1: loss ")
-    assert "Dice" in lines[-1]
-    assert "validation Dice" in lines[-1]
-    assert "0.0 min left" in lines[-1]
+    (line,) = [line for line in lines if line.startswith("epoch 1/1: loss ")]
+    assert "validation Dice" in line
+    assert line.endswith("0.0 min left")
+
+
+def test_a_region_that_is_never_found_is_named(capsys):
+    masks = np.zeros((4, 8, 8, 3), np.uint8)
+    masks[:, 2:4, 2:4, :2] = 1  # nobody has the third
+    logits = np.full(masks.shape, -9.0, np.float32)
+    logits[0, 0, 0, 0] = 1.0
+
+    def model(images):
+        return tfp.distributions.Normal(logits, 1.0)
+
+    train._say_missed(model, np.zeros((4, 8, 8, 2)), masks, ("WT", "TC", "ET"))
+    told = capsys.readouterr().err
+    assert "in 4 slices with tumour the network finds nothing of TC. " in told
+    assert "--loss cross_entropy" in told
+    logits[0, 0, 0, 1] = 1.0
+    train._say_missed(model, np.zeros((4, 8, 8, 2)), masks, ("WT", "TC", "ET"))
+    assert not capsys.readouterr().err
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_what_was(

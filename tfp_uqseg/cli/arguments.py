@@ -131,6 +131,13 @@ def _add_objective(group, defaults) -> None:
         f"exact evidence lower bound ({defaults.loss})",
     )
     group.add_argument(
+        "--kl-weight",
+        type=values.not_below_zero,
+        metavar="W",
+        help="factor of the kernels' KL; above 1 the networks drawn differ more, which "
+        f"costs Dice ({defaults.kl_weight:g})",
+    )
+    group.add_argument(
         "--beta",
         type=values.not_below_zero,
         metavar="B",
@@ -258,7 +265,7 @@ def _add_demo(command) -> None:
     )
     networks.add_kind(command, config_module.TrainConfig())
     command.set_defaults(method="latent", backbone="unet")
-    _add_minutes(command, 2.5)
+    _add_minutes(command, 3)
     predicting.add_draws(command)
     command.add_argument("--seed", type=values.seed, default=0, help="(0)")
 

@@ -56,6 +56,7 @@ class TrainConfig:
         dropout_rate: Share of the channels that ``"mc_dropout"`` drops.
         initial_stddev_ratio: Spread of the kernels' posterior at the start, in units of
             the He scale.
+        kl_weight: Factor of the kernels' KL (`models.build`).
         warm_start: Folder of a run whose network, ``"deterministic"`` and of the same
             backbone and width, gives the first weights (`models.warm_start`).
         freeze_backbone: Whether those weights stay (``"latent"`` alone).
@@ -113,6 +114,7 @@ class TrainConfig:
     num_members: int = 5
     dropout_rate: float = 0.3
     initial_stddev_ratio: float = 0.05
+    kl_weight: float = 1.0
     warm_start: str | None = None
     freeze_backbone: bool = False
     centred_prior: bool = False
@@ -156,7 +158,8 @@ class TrainConfig:
             _checks.positive_integer(name, getattr(self, name))
         for name in ("regions", "modalities"):
             self._set(name, _names(name, getattr(self, name)))
-        _checks.non_negative("beta", self.beta)
+        for name in ("beta", "kl_weight"):
+            _checks.non_negative(name, getattr(self, name))
         _rates(self)
         for name in (
             "warm_up",

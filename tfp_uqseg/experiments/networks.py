@@ -42,6 +42,7 @@ def build(
         base_filters=settings.base_filters,
         dropout_rate=settings.dropout_rate,
         initial_stddev_ratio=settings.initial_stddev_ratio,
+        kl_weight=settings.kl_weight,
         centred_prior=settings.centred_prior,
         kernel_prior=None if prior is None else models.deep_weight.load(prior),
         beta=settings.beta,

@@ -18,7 +18,8 @@ from tfp_uqseg.experiments import config as config_module
 from tfp_uqseg.experiments import keeping, networks, progress, runs, schedule
 
 #: Slices with tumour on which `latent.json` is measured.
-_LATENT_SLICES = 16
+#: Slices with tumour that are looked at when the training is over.
+_SLICES_SEEN = 16
 
 
 def train(
@@ -90,8 +91,11 @@ def train(
     history = runs.read_history(run)
     if history:
         plotting.save(plotting.loss_curves(history), run.losses)
-        if settings.method == "latent":
-            _report_latent(run, model, validate or learn, history[-1], verbose)
+        seen = _slices_with_tumour(validate or learn)
+        if settings.method == "latent" and seen is not None:
+            _report_latent(run, model, seen[0], history[-1], verbose)
+        if verbose and seen is not None:
+            _say_missed(model, *seen, settings.regions)
     return run
 
 
@@ -223,13 +227,35 @@ def _precision(name: str) -> Iterator[None]:
         tf_keras.mixed_precision.set_global_policy(before)
 
 
-def _report_latent(run, model, cohort, last: dict, verbose: bool) -> None:
-    """Write what the code carries, and how much the answers heed it."""
+def _slices_with_tumour(cohort) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return images and masks of some slices, None where none has tumour."""
     slices = np.flatnonzero(cohort.has_tumour)
     if not len(slices):
-        return
-    chosen = slices[np.linspace(0, len(slices) - 1, _LATENT_SLICES).astype(int)]
-    images = np.stack([cohort.example(int(index))[0] for index in np.unique(chosen)])
+        return None
+    chosen = slices[np.linspace(0, len(slices) - 1, _SLICES_SEEN).astype(int)]
+    pairs = [cohort.example(int(index)) for index in np.unique(chosen)]
+    images, masks = (np.stack(part) for part in zip(*pairs, strict=True))
+    return images, masks
+
+
+def _say_missed(model, images, masks, regions) -> None:
+    """Name the regions of which the network finds nothing where they are."""
+    logits = model(images).mean().numpy()
+    missed = [
+        region
+        for k, region in enumerate(regions)
+        if (masks[..., k] > 0.5).any() and not (logits[..., k] > 0.0).any()
+    ]
+    if missed:
+        progress.say(
+            f"note: in {len(images)} slices with tumour the network finds nothing of "
+            f"{' and '.join(missed)}. Train longer, or with `--loss cross_entropy`: "
+            "the Dice loss is apt to be content with an empty answer for small regions."
+        )
+
+
+def _report_latent(run, model, images, last: dict, verbose: bool) -> None:
+    """Write what the code carries, and how much the answers heed it."""
     values = {
         "code_kl_nats": last["code_kl"],
         "code_effect": models.bottleneck.code_effect(model, images),

@@ -58,6 +58,7 @@ def build(
     centred_prior: bool = False,
     kernel_prior: deep_weight.KernelPrior | None = None,
     initial_stddev_ratio: float = 0.05,
+    kl_weight: float = 1.0,
     dropout_rate: float = 0.3,
     num_members: int = 5,
     gaussian_logits: bool | None = None,
@@ -104,6 +105,9 @@ def build(
             than the normal prior.
         initial_stddev_ratio: Initial posterior scale, see
             `layers.Convolution2DFlipout`.
+        kl_weight: Factor of the kernels' KL, at least 0. 1 is that of the bound, which
+            takes voxels for independent given the weights; neighbours are not, and a
+            larger factor (a warmer posterior) gives them less say.
         dropout_rate: Of the methods with dropout (Table 1 has 0.3).
         num_members: Of the ensembles.
         gaussian_logits: Whether the last layer gives a spread of the logits beside
@@ -285,6 +289,7 @@ def _check(settings: dict) -> None:
     for name in ("latent_size", "latent_filters", "num_members"):
         _checks.positive_integer(name, settings[name])
     _checks.non_negative("beta", settings["beta"])
+    _checks.non_negative("kl_weight", settings["kl_weight"])
     _checks.fraction("map_share", settings["map_share"])
     _checks.probability("initial_probability", settings["initial_probability"])
     if settings["backbone"] == "vnet" and settings["depth"] > len(vnet.STAGES):

@@ -23,11 +23,11 @@ class Segmenter(tf_keras.Model):
 
     Per voxel and region, the training loss is
 
-        data + beta * latent_bound / M + annealing * KL_weights / (N * M)
+        data + beta * latent_bound / M + annealing * kl_weight * KL_weights / (N * M)
 
     with M voxels times regions of an example, N training examples, the latent bound in
     nats per example and the weights' KL in nats. With `losses.CrossEntropy` as data
-    loss and both factors at one this is the exact negative ELBO (Eq. 4, or minus Eq. 9,
+    loss and all factors at one this is the exact negative ELBO (Eq. 4, or minus Eq. 9,
     over N M); of a latent bottleneck with `map_share` 0, else the mean of two.
     Validation reports the data loss at the posterior mean, free of KL.
 
@@ -45,6 +45,7 @@ class Segmenter(tf_keras.Model):
         annealing: Variable, 0 to 1, moved by `callbacks.KLAnnealing`.
         beta: Factor of the latent bound.
         map_share: Share of the data loss that stays with the maps alone.
+        kl_weight: Factor of the weights' KL.
         callback_memory: What callbacks remember of the training; see
             `callbacks.Memory`.
     """
@@ -62,7 +63,8 @@ class Segmenter(tf_keras.Model):
 
         Args:
             settings: `seed`, `beta`, `num_train_examples` and `num_regions`, of a
-                latent bottleneck `map_share`, and what else `models.build` takes;
+                latent bottleneck `map_share`, `kl_weight` where it is not 1, and what
+                else `models.build` takes;
                 `size_divisor`, what extents must be multiples of, where it is not 1
                 (8 with a latent bottleneck).
                 Without `num_regions` masks are not checked against the network.
@@ -81,6 +83,7 @@ class Segmenter(tf_keras.Model):
         self.beta = float(settings["beta"])
         # Networks saved before there was such a share had none.
         self.map_share = float(settings.get("map_share", 0.0))
+        self.kl_weight = float(settings.get("kl_weight", 1.0))
         self._add_kernel_prior(settings.get("kernel_prior"))
         names = ["loss", "data_loss"]
         names += ["map_loss", "latent_bound", "code_kl"] if self._has_latent() else []
@@ -302,7 +305,8 @@ class Segmenter(tf_keras.Model):
         total = self.beta * self._held_back(terms.get("latent_bound", 0.0)) / elements
         if "kl" in terms:
             examples = float(self.settings["num_train_examples"])
-            total += self.annealing * terms["kl"] / (examples * elements)
+            weight = self.annealing * self.kl_weight
+            total += weight * terms["kl"] / (examples * elements)
         # Gradients are summed over replicas, the data loss is already divided.
         return total / tf.distribute.get_strategy().num_replicas_in_sync
 
