@@ -28,6 +28,14 @@ _EXACT = ("--loss", "cross_entropy")
 #: Name of the row: method, training patients, what else `uqseg train` is told.
 NETWORKS = {
     "flipout, exact ELBO": ("flipout", MOST, _EXACT),
+    **{
+        f"flipout, {weight} x KL": (
+            "flipout",
+            MOST,
+            (*_EXACT, "--kl-weight", str(weight)),
+        )
+        for weight in (10, 100)
+    },
     "flipout, Eq. 18": ("flipout", MOST, ()),
     "latent, exact ELBO": (
         "latent",
@@ -63,7 +71,13 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=24, help="with 32 patients")
     parser.add_argument("--test-patients", type=int, default=12)
     parser.add_argument("--draws", type=int, default=10)
-    parser.add_argument("--only", nargs="+", choices=list(NETWORKS), metavar="ROW")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        choices=list(NETWORKS),
+        metavar="ROW",
+        help="rows to make; what is done in the folder is shown beside them",
+    )
     options = parser.parse_args()
     cohort = options.work / "phantom"
     if not cohort.exists():
@@ -71,8 +85,9 @@ def main() -> None:
         words += ["--shape", "96", "96", "16", "--seed", "7"]
         out_of_fold.command("phantom", str(cohort), *words)
     rows = {}
-    for name in options.only or NETWORKS:
-        rows[name] = described(_run(options, cohort, name))
+    for name in NETWORKS:
+        if not options.only or name in options.only or _done(options, name):
+            rows[name] = described(_run(options, cohort, name))
     result = {
         "name": NAME,
         "question": QUESTION,
@@ -136,10 +151,20 @@ def auroc(shifted: np.ndarray, plain: np.ndarray) -> dict | None:
     return discrimination.shift_auroc(shifted, plain)._asdict()
 
 
+def _place(options, name: str) -> pathlib.Path:
+    return options.work / name.replace(" ", "_").replace(",", "").replace(".", "")
+
+
+def _done(options, name: str) -> bool:
+    """Return whether all sets of patients were scored by an earlier call."""
+    scores = _place(options, name) / "scores"
+    return all((scores / part / "patients.csv").exists() for part in ("test", *SHIFTS))
+
+
 def _run(options, cohort: pathlib.Path, name: str) -> dict[str, list[dict]]:
     """Return the scores of a network by set, after what is not done yet."""
     method, count, words = NETWORKS[name]
-    place = options.work / name.replace(" ", "_").replace(",", "").replace(".", "")
+    place = _place(options, name)
     run, split = place / "run", options.work / f"first_{count}.json"
     if not split.exists():
         ids = sorted(

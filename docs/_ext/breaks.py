@@ -1,4 +1,7 @@
-"""Says where a line may break: in long names, not in intervals or behind formulas."""
+"""Says where a line may break: in long names, not in intervals or behind formulas.
+
+Nor between a number and what it belongs to: `80 %`, `Eq. 6`, `128 x 128`.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,15 @@ if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
 _CODE = re.compile(r'(<code class="[^"]*docutils literal[^"]*">)(.*?)(</code>)', re.S)
+_SIGNATURE = re.compile(
+    r'(<span class="sig-(?:pre)?name [^"]*"><span class="pre">)([^<]*)(</span>)'
+)
 _OPTION = re.compile(r"(?<![\w-])--\w[\w-]*")
 _JOINT = re.compile(r"(?<=[\w}])([_./=])(?=[\w{])")
 _FORMULA = re.compile(r"(<math (?:(?!</math>).)*</math>[,.;:)?]+)", re.S)
 _SHORT = 16
 _TAG = re.compile(r"(<[^>]*>)")
+_NUMBER = re.compile(r"[\d.]+ %(?!\w)|\b(?:Eq|Fig)\. \d+(?:\.\d+)?|\b\d+(?: x \d+)+\b")
 _INTERVAL = re.compile(r"\[[-+\u2212]?\.?\d[\d.]*,[ \u00a0][-+\u2212]?\.?\d[\d.]*\]")
 
 
@@ -21,9 +28,8 @@ def set_breaks(body: str) -> str:
     """Return the body of a page with its breaks."""
     body = _FORMULA.sub(r'<span class="unbroken">\1</span>', body)
     body = _CODE.sub(lambda code: code[1] + _joints(code[2]) + code[3], body)
-    return _outside_tags(
-        body, lambda text: _INTERVAL.sub(r'<span class="interval">\g<0></span>', text)
-    )
+    body = _SIGNATURE.sub(lambda name: name[1] + _parts(name[2]) + name[3], body)
+    return _outside_tags(body, _keep_whole)
 
 
 def _joints(code: str) -> str:
@@ -33,6 +39,16 @@ def _joints(code: str) -> str:
         return _OPTION.sub(r'<span class="unbroken">\g<0></span>', text)
 
     return _outside_tags(code, change)
+
+
+def _parts(name: str) -> str:
+    """Return a name in a signature, which may be parted wherever it has a joint."""
+    return re.sub(r"(?<=\w)[._](?=\w)|\.$", r"\g<0><wbr>", name)
+
+
+def _keep_whole(text: str) -> str:
+    text = _NUMBER.sub(r'<span class="unbroken">\g<0></span>', text)
+    return _INTERVAL.sub(r'<span class="interval">\g<0></span>', text)
 
 
 def _outside_tags(html: str, change) -> str:
