@@ -305,8 +305,8 @@ def test_every_formula_can_be_set(path, extension):
 
 
 def test_formulas_are_found():
-    text = "Of $a$ and $b_1,\nc$,\n\n$$\nd = e\n$$\n\nnot `$f$`.\n\n```sh\necho $g $h\n```\n"
-    assert formulas(text) == ["a", "b_1,\nc", "\nd = e\n"]
+    text = "Of $a$ and $b_1,\nc$,\n\n$$\nd = e\n$$\n\nnot `$f$`.\n\n"
+    assert formulas(f"{text}```sh\necho $g $h\n```\n") == ["a", "b_1,\nc", "\nd = e\n"]
 
 
 def test_lines_break_at_the_joints_of_long_names_and_not_in_intervals(extension):
@@ -323,10 +323,14 @@ def test_lines_break_at_the_joints_of_long_names_and_not_in_intervals(extension)
         ("name descname", "_private", "_private"),
     ):
         assert set_breaks(name.format(kind, shown)) == name.format(kind, broken)
-    for number in ("80 %", ".5 %", "Eq. 18", "8 x 128 x 128"):
+    for number in ("80 %", ".5 %", "Eq. 18", "8 x 128 x 128", "0.1 to 2.5e-05"):
         assert set_breaks(f"<p>by {number}, so</p>") == (
             f'<p>by <span class="unbroken">{number}</span>, so</p>'
         )
+    script = '<div class="highlight-sh notranslate"><pre>do {}</pre></div>'
+    assert set_breaks(script.format("--all")) == script.format(
+        '<span class="unbroken">--all</span>'
+    )
     whole = '<span class="interval">[-.1, .2]</span>'
     assert set_breaks('<p title="[-.1, .2]">.1 [-.1, .2]</p>') == (
         f'<p title="[-.1, .2]">.1 {whole}</p>'

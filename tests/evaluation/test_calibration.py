@@ -47,6 +47,14 @@ def test_scores_agree_with_scikit_learn(voxels):
     )
 
 
+def test_a_sure_and_right_answer_has_no_error_and_one_voxel_is_enough():
+    mask = np.array([1, 0, 0, 1])
+    for p, y in ((mask.astype(float), mask), (np.array([1.0]), np.array([1]))):
+        assert calibration.ece(y, p) == calibration.ace(y, p) == 0.0
+        assert calibration.mce(y, p) == calibration.brier(y, p) == 0.0
+        assert calibration.nll(y, p) == pytest.approx(0.0, abs=1e-6)
+
+
 def test_scores_agree_with_tfp():
     tfp = pytest.importorskip("tensorflow_probability")
     rng = np.random.default_rng(1)

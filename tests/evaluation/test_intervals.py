@@ -188,3 +188,10 @@ def test_equal_methods_have_a_p_value_of_one():
     assert intervals.paired_test([0.5, 0.7], [0.5, 0.7]) == 1.0
     with pytest.raises(ValueError, match=r"`values` must have the shape"):
         intervals.paired_test([0.5], [0.5, 0.7])
+
+
+def test_one_patient_decides_nothing_between_two_methods():
+    assert intervals.paired_test([0.9], [0.1]) == 1.0
+    found = intervals.paired_difference([0.9], [0.4])
+    assert found.mean == pytest.approx(0.5)
+    assert np.isnan([found.low, found.high]).all()

@@ -89,6 +89,21 @@ def test_no_uncertainty_scores_a_third_of_dice_and_two_thirds():
     assert qu_brats.baseline(mask, predicted).score == pytest.approx((dice + 2) / 3)
 
 
+def test_perfect_answers_constant_maps_and_one_voxel():
+    mask = np.array([1, 1, 0, 0, 0])
+    perfect = qu_brats.region_auc(mask, mask, np.zeros(5), np.ones(5))
+    assert perfect == (1.0, 0.0, 0.0)
+    # A constant of 50 takes all out at the twenty thresholds below it.
+    constant = qu_brats.region_auc(mask, mask, np.full(5, 50.0), np.ones(5))
+    assert constant.dice == 1.0  # nothing is left, and nothing left is right
+    share = (19 * 2.5 + 1.25) / 100
+    assert constant.ftp == pytest.approx(share, abs=1e-6)
+    assert constant.ftn == pytest.approx(share, abs=1e-6)
+    assert qu_brats.region_auc([1], [1], [0.0], [1]) == (1.0, 0.0, 0.0)
+    assert qu_brats.region_auc([1], [0], [0.0], [1]).dice == 0.0
+    assert qu_brats.region_auc([0], [0], [0.0], [1]) == (1.0, 0.0, 0.0)
+
+
 def test_a_permuted_map_keeps_its_values_and_loses_its_places():
     rng = np.random.default_rng(0)
     mask, predicted = rng.random(4000) < 0.3, rng.random(4000) < 0.3

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from tfp_uqseg import _checks
-from tfp_uqseg.experiments import predicted, report, report_views
+from tfp_uqseg.experiments import evaluate, predicted, report, report_views
 from tfp_uqseg.plotting import drawing
 
 
@@ -67,6 +67,20 @@ def test_the_page_is_whole_and_asks_for_nothing(written):
     assert "@import" not in written
     (policy,) = page.having("meta", **{"http-equiv": "Content-Security-Policy"})
     assert policy["content"].startswith("default-src 'none'")
+
+
+def test_the_panel_of_a_case_says_the_volumes_with_their_intervals(
+    written, phantom_cases, poor_maps
+):
+    found = evaluate.evaluate(poor_maps, phantom_cases)
+    for case in phantom_cases:
+        start = written.index(f'<details id="case-{case.id}"')
+        panel = written[start : written.index("</details>", start)]
+        for row in found.records:
+            if row["case"] == case.id:
+                ends = f"{row['volume_low_ml']:.1f} to {row['volume_high_ml']:.1f}"
+                told = f"{row['region']} {row['volume_predicted_ml']:.1f} ml (80 % of"
+                assert f"{told} the draws: {ends})" in panel
 
 
 def test_names_of_files_stay_out_of_the_page(phantom_cases, poor_maps):

@@ -87,7 +87,10 @@ def page(
         _patients(found.records, order, regions),
         "<h2>Images and maps</h2>\n",
         _legend(regions),
-        *(_case(view, regions[0], number == 0) for number, view in enumerate(ordered)),
+        *(
+            _case(view, found.records, regions[0], number == 0)
+            for number, view in enumerate(ordered)
+        ),
         _trust(found, plots),
         _limits(settings),
         f"<script>\n{_asset('report.js')}</script>\n</body>\n</html>\n",
@@ -230,7 +233,7 @@ def _legend(regions) -> str:
     )
 
 
-def _case(view: report_views.View, region: str, opened: bool) -> str:
+def _case(view: report_views.View, records, region: str, opened: bool) -> str:
     """Return the panel of one case."""
     last = len(view.slices) - 1
     pictures: list[tuple[str, str, float | None]] = [
@@ -258,8 +261,20 @@ def _case(view: report_views.View, region: str, opened: bool) -> str:
         f'<details id="{html.escape(anchor(view.case), quote=True)}" '
         f'data-slices="{" ".join(map(str, view.slices))}" style="{style}"'
         f"{' open' if opened else ''}><summary>{name}</summary>\n"
-        f'<div>{slider}<div class="views">{drawn}</div></div></details>\n'
+        f"<div>{_volumes(view.case, records)}{slider}"
+        f'<div class="views">{drawn}</div></div></details>\n'
     )
+
+
+def _volumes(case: str, records) -> str:
+    """Return what was found in a case, in ml, region by region."""
+    said = []
+    for row in records:
+        if row["case"] == case and row["volume_predicted_ml"] is not None:
+            level, ends = row["volume_interval_level"], _interval(row)
+            draws = f" ({100 * level:.3g} % of the draws: {ends})" if ends else ""
+            said.append(f"{row['region']} {row['volume_predicted_ml']:.1f} ml{draws}")
+    return _paragraph(f"Found: {', '.join(said)}.", "quiet") if said else ""
 
 
 def _picture(title: str, layers: str, top: float | None, view) -> str:
