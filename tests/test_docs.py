@@ -277,6 +277,20 @@ def test_formulas_are_set_as_by_tex(extension, formula, expected):
     assert mathml == f"<math>{expected}</math>"
 
 
+def test_a_long_formula_in_a_line_parts_behind_its_relations_and_signs(extension):
+    from docutils.utils.math import latex2mathml
+
+    def letters(formula):
+        mathml = extension("mathml")
+        found = mathml.pieces(mathml.mend(latex2mathml.tex2mathml(formula)))
+        return [re.sub(r"<[^>]*>|\s", "", piece) for piece in found]
+
+    assert letters("a = b") == ["a=b"]
+    minus = "\N{MINUS SIGN}"
+    parts = [f"{minus}f(a=1)+", "g(b,c)=", f"d{minus}", "e"]
+    assert letters("-f(a = 1) + g(b, c) = d - e") == parts
+
+
 def formulas(text: str) -> list[str]:
     text = re.sub(r"^( *)(```+).*?^\1\2 *$", "", text, flags=re.M | re.S)
     text = re.sub(r"`[^`]*`", "", text)

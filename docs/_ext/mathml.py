@@ -17,6 +17,8 @@ _ACCENTS = frozenset(latex2mathml.accents.values())
 _APPLY = "\N{FUNCTION APPLICATION}"
 # docutils knows its relatives, not the one that everybody writes.
 latex2mathml.operators.setdefault("dots", latex2mathml.operators["dotsc"])
+_JOINTS = frozenset("+\u2212=\u2254\u2248\u2264\u2265\u223c\u2192<>")
+_LONG = 12
 ElementTree.register_namespace("", _NAMESPACE)
 
 
@@ -39,6 +41,31 @@ def mend(mathml: str) -> str:
         if power[0].tag == _tag("msub"):
             power.tag, power[:1] = _tag("msubsup"), list(power[0])
     return ElementTree.tostring(root, encoding="unicode")
+
+
+def pieces(mathml: str) -> list[str]:
+    """Return a formula of the text in pieces between which a line may end.
+
+    As in TeX, behind a relation or a sum's sign outside brackets; browsers do not part
+    what is one.
+    """
+    root = ElementTree.fromstring(mathml)
+    if len(root) <= _LONG:
+        return [mathml]
+    found, depth = [[]], 0
+    for child in root:
+        found[-1].append(child)
+        sign = child.text or ""
+        depth += (sign in tuple("([{")) - (sign in tuple(")]}"))
+        joint = child.tag == _tag("mo") and sign in _JOINTS
+        if joint and depth == 0 and len(found[-1]) > 1:
+            found.append([])
+    parts = [ElementTree.Element(root.tag, root.attrib) for _ in found]
+    for part, children in zip(parts, found, strict=True):
+        part.extend(children)
+    return [
+        ElementTree.tostring(part, encoding="unicode") for part in parts if len(part)
+    ]
 
 
 def _tag(name: str) -> str:
@@ -100,7 +127,8 @@ def _insert_space(parent, beside: ElementTree.Element, after: int) -> None:
 
 def visit_inline(translator: HTML5Translator, node: nodes.math) -> None:
     """Write an inline formula."""
-    translator.body.append(mend(latex2mathml.tex2mathml(node.astext())))
+    mathml = mend(latex2mathml.tex2mathml(node.astext()))
+    translator.body.append("<wbr>".join(pieces(mathml)))
     raise nodes.SkipNode
 
 
