@@ -48,7 +48,7 @@ def keep(folder: pathlib.Path, minutes: float | None) -> None:
         "machine": measuring.machine(),
         "minutes": minutes,
         "tables": {
-            path.stem: path.read_text("utf-8")
+            path.stem: _without_title(path.read_text("utf-8"))
             for path in sorted((folder / "tables").glob("*.md"))
         },
     }
@@ -56,6 +56,10 @@ def keep(folder: pathlib.Path, minutes: float | None) -> None:
     PAGES.mkdir(parents=True, exist_ok=True)
     for name, text in pages(result).items():
         (PAGES / name).write_text(text, encoding="utf-8")
+
+
+def _without_title(text: str) -> str:
+    return text[text.index("|") :]
 
 
 def pages(result: dict) -> dict[str, str]:
