@@ -179,7 +179,9 @@ def test_the_papers_tables_are_kept_as_the_reproduction_wrote_them(
 ):
     paper_tables = importlib.import_module("benchmarks.paper_tables")
     (tmp_path / "tables").mkdir()
-    (tmp_path / "tables" / "table_9.md").write_text("Title\n\n| a |\n", encoding="utf-8")
+    (tmp_path / "tables" / "table_9.md").write_text(
+        "Title\n\n| a |\n", encoding="utf-8"
+    )
     monkeypatch.setattr(paper_tables.measuring, "RESULTS", tmp_path)
     monkeypatch.setattr(paper_tables, "PAGES", tmp_path / "pages")
     paper_tables.keep(tmp_path, 12.4)

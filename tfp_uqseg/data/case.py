@@ -96,7 +96,7 @@ class Study:
             DataError: When there are no labels, or the choice is not clear.
         """
         if ids is None:
-            ids = present_ids(self.check_labelled())
+            ids = nifti.present_ids(self.check_labelled())
         return _resolve(self, self.case_id, ids, regions, label_scheme)
 
     def check_labelled(self) -> np.ndarray:
@@ -332,19 +332,6 @@ class Case:
         array, own = nifti.read(path, self.id)
         nifti.check_same_grid(own, grid, self.id)
         return nifti.as_labels(array, path, self.id)
-
-
-def present_ids(ids: np.ndarray) -> list[int]:
-    """The label ids that occur, ascending.
-
-    >>> present_ids(np.array([[0, 4], [4, 1]]))
-    [0, 1, 4]
-    """
-    flat = ids.ravel(order="K")
-    # Most voxels are background, and counting takes ten times as long as leaving out.
-    above = flat[flat != 0]
-    found = np.flatnonzero(np.bincount(above)).tolist()
-    return [0, *found] if len(above) < len(flat) else found
 
 
 def _resolve(

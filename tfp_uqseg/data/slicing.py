@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from tfp_uqseg.data import case as case_module
-from tfp_uqseg.data import preprocess
+from tfp_uqseg.data import nifti, preprocess
 
 #: Where masks come from: the labels of a case, or the files of its raters.
 KINDS = ("labels", "raters")
@@ -109,9 +109,9 @@ def check_annotated(case: case_module.Case, kinds: Sequence[str]) -> None:
 
 def _annotation(ids: np.ndarray, box, shown: np.ndarray) -> Annotation:
     """Cut (X, Y, Z, R) ids to the slices."""
-    present = case_module.present_ids(ids)
+    present = nifti.present_ids(ids)
     ids = ids[box][:, :, shown].transpose(3, 2, 0, 1)
     dtype = np.uint8 if max(present, default=0) <= 255 else np.int16
     ids = np.ascontiguousarray(ids, dtype)
-    by_slice = [case_module.present_ids(ids[:, z]) for z in range(ids.shape[1])]
+    by_slice = [nifti.present_ids(ids[:, z]) for z in range(ids.shape[1])]
     return Annotation(ids, present, by_slice)

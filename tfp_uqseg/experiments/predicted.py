@@ -143,7 +143,7 @@ def open_case(
         )
     try:
         scheme = labels.resolve(
-            case_module.present_ids(ids), regions=regions, label_scheme=scheme
+            nifti.present_ids(ids), regions=regions, label_scheme=scheme
         )
     except ValueError as error:
         raise _checks.DataError(f"Case {case.id}, file {path}: {error}") from error

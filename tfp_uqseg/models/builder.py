@@ -15,6 +15,7 @@ from tfp_uqseg.models import (
     deep_weight,
     ensemble,
     fcn,
+    guard,
     segmenter,
     unet,
     vnet,
@@ -155,7 +156,7 @@ def build(
         model.set_kernel_prior(kernel_prior)
     if backbone == "fcn":
         fcn.interpolate(model)
-    segmenter.check_kl_terms(model, expected=_draws_kernels(method))
+    guard.check_kl_terms(model, expected=_draws_kernels(method))
     return model
 
 

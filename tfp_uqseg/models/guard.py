@@ -97,3 +97,28 @@ def plain_errors() -> Iterator[None]:
             raise
         words = re.split(r"\s*\[+\{\{", told[1])[0]
         raise ValueError(re.sub(r"\] ?\[", "", words).strip("[]\n\t ")) from None
+
+
+def check_stock_layers(model) -> None:
+    """Raise if a layer of `tfp.layers` itself is there: its KL would be left out."""
+    for layer in model.layers:
+        own = hasattr(layer, "kl_divergence")
+        if hasattr(layer, "kernel_divergence_fn") and not own:
+            kind = type(layer).__name__
+            raise ValueError(
+                f"Layer {layer.name!r} is `tfp.layers.{kind}`, whose KL a `Segmenter` "
+                "does not know and would leave out. Take the layer of the same name "
+                "from `tfp_uqseg.layers`."
+            )
+
+
+def check_kl_terms(model, *, expected: bool) -> None:
+    """Raise unless every layer that draws a kernel has a KL term, and only those."""
+    drawing = [layer for layer in model.layers if hasattr(layer, "kernel_stddev")]
+    if len(drawing) != len(model.bayesian_layers) or bool(drawing) != expected:
+        raise ValueError(
+            f"`method` {model.settings['method']!r} gave {len(drawing)} layers that "
+            f"draw a kernel and {len(model.bayesian_layers)} KL terms; they must be "
+            "equal in number. Give every layer that draws a kernel the method "
+            "`kl_divergence`, as `layers.kernel.BayesianKernel` has it."
+        )

@@ -174,7 +174,7 @@ class Segmenter(tf_keras.Model):
             ValueError: If one of them is of Keras 3, or a layer of the network has a KL
                 term that nobody would add.
         """
-        _check_stock_layers(self)
+        guard.check_stock_layers(self)
         for name, given in {
             "optimizer": optimizer,
             "loss": loss,
@@ -385,28 +385,3 @@ class Segmenter(tf_keras.Model):
         }
         shown = ", ".join(f"{name}={value!r}" for name, value in settings.items())
         return f"Segmenter({shown}, parameters={self.count_params():,})"
-
-
-def _check_stock_layers(model: Segmenter) -> None:
-    """Raise if a layer of `tfp.layers` itself is there: its KL would be left out."""
-    for layer in model.layers:
-        own = hasattr(layer, "kl_divergence")
-        if hasattr(layer, "kernel_divergence_fn") and not own:
-            kind = type(layer).__name__
-            raise ValueError(
-                f"Layer {layer.name!r} is `tfp.layers.{kind}`, whose KL a `Segmenter` "
-                "does not know and would leave out. Take the layer of the same name "
-                "from `tfp_uqseg.layers`."
-            )
-
-
-def check_kl_terms(model: Segmenter, *, expected: bool) -> None:
-    """Raise unless every layer that draws a kernel has a KL term, and only those."""
-    drawing = [layer for layer in model.layers if hasattr(layer, "kernel_stddev")]
-    if len(drawing) != len(model.bayesian_layers) or bool(drawing) != expected:
-        raise ValueError(
-            f"`method` {model.settings['method']!r} gave {len(drawing)} layers that "
-            f"draw a kernel and {len(model.bayesian_layers)} KL terms; they must be "
-            "equal in number. Give every layer that draws a kernel the method "
-            "`kl_divergence`, as `layers.kernel.BayesianKernel` has it."
-        )
