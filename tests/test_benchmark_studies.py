@@ -333,6 +333,16 @@ def test_numbers_in_the_prose_are_those_of_the_phantom(phantom_truth):
     ):
         pair = [f"{each[name]['mean']:.{digits}f}"[1:] for each in (exact, other)]
         assert " against ".join(pair) in text
+    study = page_text("concepts/true_uncertainty.md")
+    weighted = {n: networks[f"flipout, {n} x KL"]["plain"] for n in (10, 100)}
+    for found, own in ((weighted[10], exact), (weighted[100], None)):
+        covered = short(found["volume_covered"], ".2f")
+        assert covered in study
+        assert f"{found['mutual_information']['mean']:.5f}"[1:] in study
+        if own is not None:
+            pair = (found["truth_absolute_error"], own["truth_absolute_error"])
+            assert " against ".join(f"{x['mean']:.3f}"[1:] for x in pair) in study
+            assert f"{covered} against {short(own['volume_covered'], '.2f')}" in study
 
 
 def test_numbers_in_the_prose_are_those_of_the_same_time(same_time):
@@ -355,7 +365,7 @@ _NUMBER = re.compile(r"(?<![\w.])[+-]?\d*\.\d+(?![\w.]*\d)")
 EARLIER = {
     "results.md": "+.077 .743 .704 .659 .717 .075 .841 .0018 .707 .498",
     "model_card.md": "4.0",  # of a licence
-    "concepts/true_uncertainty.md": "-.111 .0018 .659 .717",
+    "concepts/true_uncertainty.md": "-.111 .0018 .0032 .659 .717 .00091",
 }
 
 
