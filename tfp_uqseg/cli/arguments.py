@@ -265,7 +265,7 @@ def _add_demo(command) -> None:
     )
     networks.add_kind(command, config_module.TrainConfig())
     command.set_defaults(method="latent", backbone="unet")
-    _add_minutes(command, 3)
+    _add_minutes(command, 2.5)
     predicting.add_draws(command)
     command.add_argument("--seed", type=values.seed, default=0, help="(0)")
 

@@ -38,7 +38,7 @@ def demo(
     *,
     method: str = "latent",
     backbone: str = "unet",
-    max_minutes: float = 3.0,
+    max_minutes: float = 2.5,
     num_draws: int = 20,
     seed: int = 0,
     verbose: bool = True,
