@@ -172,7 +172,7 @@ def page(result: dict) -> str:
 
 def read() -> dict:
     """Return what the study found when it was last run."""
-    return json.loads((measuring.RESULTS / f"{NAME}.json").read_text("utf-8"))
+    return measuring.read(NAME)
 
 
 if __name__ == "__main__":

@@ -128,6 +128,11 @@ def machine() -> dict:
     }
 
 
+def read(name: str) -> dict:
+    """Return what a benchmark kept when it was last run."""
+    return json.loads((RESULTS / f"{name}.json").read_text("utf-8"))
+
+
 def versions(packages: Sequence[str] = _PACKAGES) -> dict[str, str]:
     """Return the installed versions of `packages`."""
     found = {}

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 import pathlib
 import random
 import shutil
@@ -295,7 +294,7 @@ def _number(text: str):
 
 def read() -> dict:
     """Return what the study found when it was last run."""
-    return json.loads((measuring.RESULTS / f"{NAME}.json").read_text("utf-8"))
+    return measuring.read(NAME)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ are missing.
 from __future__ import annotations
 
 import argparse
-import json
 import pathlib
 import time
 
@@ -73,7 +72,7 @@ def pages(result: dict) -> dict[str, str]:
 
 def read() -> dict:
     """Return what was kept when the tables were last made."""
-    return json.loads((measuring.RESULTS / f"{NAME}.json").read_text("utf-8"))
+    return measuring.read(NAME)
 
 
 if __name__ == "__main__":

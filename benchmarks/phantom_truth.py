@@ -9,7 +9,6 @@ study that was stopped goes on.
 from __future__ import annotations
 
 import argparse
-import json
 import pathlib
 
 import numpy as np
@@ -238,7 +237,7 @@ def page(result: dict) -> str:
 
 def read() -> dict:
     """Return what the study found when it was last run."""
-    return json.loads((measuring.RESULTS / f"{NAME}.json").read_text("utf-8"))
+    return measuring.read(NAME)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import itertools
-import json
 import pathlib
 import shutil
 from collections.abc import Mapping, Sequence
@@ -209,8 +208,7 @@ def _scores(options, method: str, part: str, data: str, words: list) -> list[dic
 
 def read(study: str) -> dict:
     """Return what a study found when it was last run."""
-    path = measuring.RESULTS / f"{name_of(study)}.json"
-    return json.loads(path.read_text("utf-8"))
+    return measuring.read(name_of(study))
 
 
 if __name__ == "__main__":

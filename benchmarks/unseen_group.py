@@ -8,7 +8,6 @@ was stopped goes on.
 from __future__ import annotations
 
 import argparse
-import json
 import pathlib
 
 from benchmarks import measuring, out_of_fold, phantom_truth
@@ -157,7 +156,7 @@ def page(result: dict) -> str:
 
 def read() -> dict:
     """Return what the study found when it was last run."""
-    return json.loads((measuring.RESULTS / f"{NAME}.json").read_text("utf-8"))
+    return measuring.read(NAME)
 
 
 if __name__ == "__main__":

@@ -17,8 +17,8 @@ from tfp_uqseg.data import case as case_module
 from tfp_uqseg.experiments import config as config_module
 from tfp_uqseg.experiments import keeping, networks, progress, runs, schedule
 
-#: Slices with tumour on which `latent.json` is measured.
-#: Slices with tumour that are looked at when the training is over.
+#: Slices with tumour that are looked at when the training is over, for `latent.json`
+#: and for regions that are never found.
 _SLICES_SEEN = 16
 
 
