@@ -37,7 +37,9 @@ def auroc(wrong, uncertainty) -> float:
     return float(_chances(*pair)[0])
 
 
-def shift_auroc(shifted, plain, *, level: float = 0.95, seed: int = 0):
+def shift_auroc(
+    shifted, plain, *, level: float = 0.95, seed: int = 0
+) -> intervals.Interval:
     """Chance that a shifted case is more uncertain than a plain one, with its interval.
 
     The `auroc` of cases' uncertainty as an alarm for what the network does not know:
