@@ -274,3 +274,15 @@ def test_referral_curves_stand_between_the_best_order_and_none():
     np.testing.assert_allclose(lines["no referral"], 1.7 / 3)
     with pytest.raises(ValueError, match="at least one curve"):
         plotting.referral({}, "WT")
+
+
+def test_more_curves_than_colours_are_still_told_apart():
+    dice = np.linspace(0.3, 0.9, 8)
+    curves = {f"measure {i}": retention.curve(np.arange(8.0), dice) for i in range(8)}
+    axis = plotting.referral(curves, "WT").axes[0]
+    looks = {
+        (line.get_color(), line.get_linestyle())
+        for line in axis.lines
+        if str(line.get_label()).startswith("measure")
+    }
+    assert len(looks) == 8

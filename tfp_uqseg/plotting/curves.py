@@ -129,7 +129,7 @@ def referral(curves: Mapping[str, retention.Retention], title: str) -> figure.Fi
         axis.plot(
             found.fraction,
             found.score,
-            color=drawing.SERIES[number % len(drawing.SERIES)],
+            **drawing.line(number),
             marker="osD^v*"[number % 6],
             markersize=4,
             label=name,

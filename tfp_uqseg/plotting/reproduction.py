@@ -111,8 +111,7 @@ def retention_curves(
     for cells, (part, by_score) in zip(axes, curves.items(), strict=True):
         for cell, name in zip(cells, columns, strict=True):
             for number, (method, found) in enumerate(by_score.get(name, {}).items()):
-                colour = drawing.SERIES[number % len(drawing.SERIES)]
-                style = {"color": colour, "label": method, "linewidth": 1.6}
+                style = {"label": method, "linewidth": 1.6, **drawing.line(number)}
                 cell.plot(found.fraction, found.score, **style)
             cell.set_title(f"{part}: {name}", fontsize=11)
             cell.grid(alpha=0.3)
