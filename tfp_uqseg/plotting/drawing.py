@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import typing
 import pathlib
+import typing
 from collections.abc import Sequence
 
 import numpy as np
