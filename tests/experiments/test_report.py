@@ -12,7 +12,14 @@ import pytest
 from PIL import Image
 
 from tfp_uqseg import _checks
-from tfp_uqseg.experiments import evaluate, predicted, report, report_views
+from tfp_uqseg.experiments import (
+    evaluate,
+    predicted,
+    report,
+    report_page,
+    report_views,
+    triage,
+)
 from tfp_uqseg.plotting import drawing
 
 
@@ -198,3 +205,12 @@ def test_wrong_arguments_are_named(phantom_cases, poor_maps, tmp_path):
     with pytest.raises(_checks.DataError, match="must be a folder"):
         report.report(tmp_path / "none", phantom_cases, tmp_path / "page.html")
     assert list(tmp_path.iterdir()) == [poor_maps]
+
+
+def test_without_draws_there_is_no_column_for_their_volumes(phantom_cases, poor_maps):
+    found = evaluate.evaluate(poor_maps, phantom_cases)
+    order = triage.triage([row for row in found.records if row["region"] == "WT"])
+    assert "80 % of the draws, ml" in report_page._patients(found.records, order, ())
+    for row in found.records:
+        row.update(volume_low_ml=None, volume_high_ml=None, volume_interval_level=None)
+    assert "of the draws" not in report_page._patients(found.records, order, ())

@@ -117,7 +117,7 @@ def _lead(found, settings, regions) -> str:
     draws = settings.get("num_draws")
     method = " and ".join(name for name in found.summary["methods"] if name)
     said = f"Regions: {', '.join(regions)}. Network: {method or 'unknown'}"
-    said += f", {draws} draws." if draws else "."
+    said += f", {draws} draw{'s' if draws > 1 else ''}." if draws else "."
     return _paragraph(said, "quiet") + _paragraph(_LIMITS[0], "notice")
 
 
@@ -150,11 +150,12 @@ def _reasons(reasons: Sequence[str]) -> str:
 
 def _patients(records, order, regions) -> str:
     shown = [name for name in _COLUMNS if any(row[name] is not None for row in records)]
+    drawn = any(row["volume_low_ml"] is not None for row in records)
     places = {each.case: each.place for each in order}
     heads = [("patient", "words"), ("region", "words"), ("place", "")]
     for name in shown:
         heads.append((_HEADINGS.get(name) or tables.COLUMNS[name].heading, ""))
-        if name == "volume_predicted_ml":
+        if name == "volume_predicted_ml" and drawn:
             heads.append((_interval_heading(records), ""))
     rows = []
     for row in records:
@@ -165,7 +166,7 @@ def _patients(records, order, regions) -> str:
         ]
         for name in shown:
             cells.append((html.escape(_number(name, row)), _plain(row[name]), ""))
-            if name == "volume_predicted_ml":
+            if name == "volume_predicted_ml" and drawn:
                 cells.append((_interval(row), _plain(row["volume_low_ml"]), "nowrap"))
         rows.append(cells)
     return f"<h2>Patients</h2>\n{_table(heads, rows, sortable=True)}"
@@ -174,7 +175,7 @@ def _patients(records, order, regions) -> str:
 def _interval_heading(records) -> str:
     levels = sorted({row["volume_interval_level"] for row in records} - {None})
     percent = " or ".join(f"{100 * level:.3g}" for level in levels)
-    return f"{percent} % of the draws, ml" if levels else "of the draws, ml"
+    return f"{percent} % of the draws, ml"
 
 
 def _interval(row) -> str:
